@@ -1,0 +1,124 @@
+"""An alert event: fat, self-contained and durable. It says what was decided, from which readings, by which rule at which version.
+
+The JSON form is a CloudEvents 1.0 envelope; `AlertEvent` grows at its end only, for old events stay readable.
+"""
+
+import json
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from telemetry.clock import format_ms, parse_ms
+
+EVENT_TYPE = "io.vitalane.alert.v1"
+SEPARATOR = "\x1f"  # cannot occur in an id: decoders refuse control characters
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AlertClass(StrEnum):
+    PHYSIOLOGICAL = "physiological"
+    ENVIRONMENTAL = "environmental"
+    TECHNICAL = "technical"
+
+
+class Phase(StrEnum):
+    RAISED = "raised"
+    AMENDED = "amended"
+    ESCALATED = "escalated"
+    DEESCALATED = "deescalated"
+    RESOLVED = "resolved"
+    RETRACTED = "retracted"
+
+
+class Evidence(NamedTuple):
+    """One reading that decided."""
+
+    time_ms: int
+    value: float
+    device: str
+
+
+class AlertEvent(NamedTuple):
+    """One transition of one alert. Times are milliseconds since the epoch; `time_ms` is the deciding reading's own time."""
+
+    alert_id: str  # the same from raised to resolved
+    revision: int  # 1 for raised, then up
+    phase: Phase
+    rule: str
+    rule_version: str
+    severity: Severity
+    alert_class: AlertClass
+    kind: str
+    subject: str
+    tags: dict[str, str]
+    signal: str  # as the rule writes it: `temperature`, `mean(spo2, 30 s)`
+    unit: str  # UCUM
+    comparison: str  # `> 8`
+    threshold: float | None
+    value: float | None  # None where silence decided
+    peak: float | None  # the most extreme value of the episode so far
+    started_at_ms: int  # event time of the first satisfying reading
+    ended_at_ms: int | None  # event time of the first reading of the clearing run
+    time_ms: int
+    detected_at_ms: int  # journal time
+    historic: bool  # detected long after the fact
+    message: str  # the rule's template
+    evidence: tuple[Evidence, ...]
+    positions: tuple[tuple[int, int], ...]  # (journal partition, offset) of the messages that decided
+    correlation_id: str  # one id over everything that follows from the deciding message
+
+    @property
+    def event_id(self) -> str:
+        """The idempotency key: the same decision always has the same id."""
+        return f"{self.alert_id}-{self.revision}"
+
+
+def alert_id(rule: str, subject: str, started_at_ms: int) -> str:
+    """Return the stable id of the alert of one rule for one subject that started at one instant: 16 hexadecimal digits."""
+    return blake2b(SEPARATOR.join((rule, subject, str(started_at_ms))).encode(), digest_size=8).hexdigest()
+
+
+def to_json(event: AlertEvent) -> bytes:
+    """Return the event as a CloudEvents 1.0 JSON object, keys in a fixed order."""
+    data = event._asdict()
+    for key in ("started_at_ms", "ended_at_ms", "time_ms", "detected_at_ms"):
+        data[key.removesuffix("_ms")] = None if data[key] is None else format_ms(data[key])
+        del data[key]
+    data["evidence"] = [{"time": format_ms(item.time_ms), "value": item.value, "device": item.device} for item in event.evidence]
+    del data["correlation_id"]
+    envelope = {
+        "specversion": "1.0",
+        "id": event.event_id,
+        "source": f"vitalane/rules/{event.rule}",
+        "type": EVENT_TYPE,
+        "subject": event.subject,
+        "time": format_ms(event.detected_at_ms),
+        "correlationid": event.correlation_id,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def from_json(body: bytes) -> AlertEvent:
+    """Return the event that `to_json` wrote. Raises ValueError or KeyError where it did not."""
+    envelope: dict[str, Any] = json.loads(body)
+    if envelope["type"] != EVENT_TYPE:
+        msg = f"not an alert event of this version: {envelope['type']!r}"
+        raise ValueError(msg)
+    data = envelope["data"]
+    for key in ("started_at", "ended_at", "time", "detected_at"):
+        text = data.pop(key)
+        data[f"{key}_ms"] = None if text is None else parse_ms(text)
+    data["phase"] = Phase(data["phase"])
+    data["severity"] = Severity(data["severity"])
+    data["alert_class"] = AlertClass(data["alert_class"])
+    data["evidence"] = tuple(Evidence(parse_ms(item["time"]), item["value"], item["device"]) for item in data["evidence"])
+    data["positions"] = tuple((partition, offset) for partition, offset in data["positions"])
+    data["correlation_id"] = envelope["correlationid"]
+    return AlertEvent(**data)

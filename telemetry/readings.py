@@ -1,0 +1,70 @@
+"""Readings as they flow: columns of packets, one packet being what one device measured at one time.
+
+Plain arrays of the standard library, so that the hot path makes no object for a reading and this package needs no other.
+"""
+
+from array import array
+from typing import NamedTuple
+
+from telemetry.reasons import Reason
+
+NO_TIME = -(2**63)
+"""The time of a packet whose payload names none: it is measured when it is received."""
+
+
+class SeriesKey(NamedTuple):
+    """The unit of order: one metric of one device, for the subject that it watches."""
+
+    kind: str  # shipment, patient
+    subject: str
+    device: str
+    metric: str
+
+
+class Packets(NamedTuple):
+    """Decoded packets in the order of their messages.
+
+    `message`, `kinds`, `devices`, `metrics`, `times_ms` have one entry a packet; `values` holds the values of all packets one after the
+    other, `len(metrics[i])` of packet `i`, in the catalogue's unit of each metric.
+    """
+
+    message: "array[int]"  # 'q': index of the message in its journal row
+    kinds: list[str]
+    devices: list[str]
+    metrics: list[tuple[str, ...]]
+    times_ms: "array[int]"  # 'q': milliseconds since the epoch, or NO_TIME
+    values: "array[float]"  # 'd'
+
+
+def no_packets() -> Packets:
+    """Return an empty Packets to append to."""
+    return Packets(array("q"), [], [], [], array("q"), array("d"))
+
+
+class Refusal(NamedTuple):
+    """A message, or one reading of it, that was not taken, and why. The raw message stays with it."""
+
+    message: int  # index in the journal row
+    reason: Reason
+    detail: str  # which value, where; never a whole payload
+    metric: str = ""  # the one reading that was refused; empty: the whole message
+    kind: str = ""
+    device: str = ""
+
+
+class DeviceStatus(NamedTuple):
+    """What a status message or a last will says of its device."""
+
+    message: int
+    kind: str
+    device: str
+    online: bool
+
+
+class Decoded(NamedTuple):
+    """Everything that the messages of one journal row say."""
+
+    packets: Packets
+    refusals: list[Refusal]
+    statuses: list[DeviceStatus]
+    retained: int  # messages that the broker delivered as stored state: journalled, not evaluated

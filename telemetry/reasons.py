@@ -1,0 +1,19 @@
+"""Why a reading or a message was quarantined. The values are durable: they are journalled, counted and shown."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    UNMAPPED = "unmapped"  # no decoder claims the topic
+    TOO_LARGE = "too_large"  # more bytes, readings or name than the limits allow
+    MALFORMED = "malformed"  # not UTF-8, not JSON, cut off
+    WRONG_TYPE = "wrong_type"  # JSON, but not of the documented form
+    UNSUPPORTED_VERSION = "unsupported_version"  # a format version from the future
+    DEVICE_MISMATCH = "device_mismatch"  # the payload claims another device than its topic
+    UNKNOWN_METRIC = "unknown_metric"
+    UNKNOWN_UNIT = "unknown_unit"
+    UNIT_MISMATCH = "unit_mismatch"  # a known unit of another dimension
+    NOT_FINITE = "not_finite"  # NaN or an infinity
+    IMPLAUSIBLE = "implausible"  # outside what the quantity can be
+    IMPOSSIBLE_TIME = "impossible_time"  # before 2000, or not a time at all
+    FUTURE_TIME = "future_time"  # later than it was received by more than the allowed skew
