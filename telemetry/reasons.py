@@ -17,3 +17,4 @@ class Reason(StrEnum):
     IMPLAUSIBLE = "implausible"  # outside what the quantity can be
     IMPOSSIBLE_TIME = "impossible_time"  # before 2000, or not a time at all
     FUTURE_TIME = "future_time"  # later than it was received by more than the allowed skew
+    TOO_MANY_SERIES = "too_many_series"  # more different devices and metrics than a shard may hold

@@ -1,0 +1,54 @@
+"""Columns that grow: numpy arrays with room to spare, one row per series or signal."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+FIRST_ROOM = 64
+NEVER = -(2**62)
+"""A time before every time, in milliseconds; far enough from the ends of int64 that sums with it stay inside."""
+
+FOREVER = 2**62
+
+
+class Columns:
+    """Named columns of one length. Set `spec` as name -> (dtype, fill); rows appear by `extend` and never go away."""
+
+    spec: dict[str, tuple[Any, Any]] = {}
+    width: dict[str, int] = {}  # columns with more than one slot a row
+
+    def __init__(self) -> None:
+        self.length = 0
+        for name, (dtype, fill) in self.spec.items():
+            setattr(self, name, np.full(self._shape(name, FIRST_ROOM), fill, dtype))
+
+    def _shape(self, name: str, rows: int) -> tuple[int, ...]:
+        return (rows, self.width[name]) if name in self.width else (rows,)
+
+    def extend(self, length: int) -> None:
+        """Make the columns at least `length` rows long, the new ones filled."""
+        if length <= self.length:
+            return
+        room = len(getattr(self, next(iter(self.spec))))
+        if length > room:
+            more = max(length, 2 * room) - room
+            for name, (dtype, fill) in self.spec.items():
+                setattr(self, name, np.concatenate([getattr(self, name), np.full(self._shape(name, more), fill, dtype)]))
+        self.length = length
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """Return copies of the columns, without their spare room."""
+        return {name: getattr(self, name)[: self.length].copy() for name in self.spec}
+
+    def restore(self, dumped: dict[str, NDArray[Any]]) -> None:
+        """Take what `dump` returned; a column that it did not know yet keeps its fill."""
+        length = max((len(column) for column in dumped.values()), default=0)
+        self.extend(length)
+        for name, column in dumped.items():
+            if name in self.spec:
+                getattr(self, name)[: len(column)] = column

@@ -1,0 +1,73 @@
+"""Control records: what besides readings decides, as it is journalled. Writers use the builders, the evaluator reads.
+
+Rules, the registry and the settings are journalled whole, as text or plain values, so that a replay needs no file.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from rules.rule import RuleSet
+from telemetry.metrics import CATALOGUE, Metric
+
+
+class Settings(NamedTuple):
+    """How time is cut and judged. Sizes and times in milliseconds, by kind where they differ."""
+
+    windows_ms: dict[str, int]
+    grace_ms: dict[str, int]
+    max_skew_ms: int  # a reading later than it was received by more than this is refused
+    historic_after_ms: int  # an alert detected this long after its reading is historic
+    store_readings: bool  # accepted readings go to the outbox
+
+
+DEFAULT_SETTINGS = Settings(
+    windows_ms={"shipment": 5 * 60_000, "patient": 10_000},
+    grace_ms={"shipment": 60_000, "patient": 2_000},
+    max_skew_ms=5 * 60_000,
+    historic_after_ms=15 * 60_000,
+    store_readings=True,
+)
+OTHER_WINDOW_MS, OTHER_GRACE_MS = 60_000, 10_000
+
+
+def rules_record(rules: RuleSet, applied_by: str) -> bytes:
+    """Return the control record that puts a rule set in force."""
+    return _record("rules", {"documents": rules.documents, "applied_by": applied_by}, rules.version)
+
+
+def registry_record(devices: Sequence[Mapping[str, Any]], metrics: Sequence[Metric] = ()) -> bytes:
+    """Return the control record of the device registry: `device`, `subject`, `kind`, `tags` each, and metrics besides the catalogue's."""
+    return _record("registry", {"devices": list(devices), "metrics": [metric._asdict() for metric in metrics]})
+
+
+def settings_record(settings: Settings) -> bytes:
+    """Return the control record of the evaluator's settings."""
+    return _record("settings", settings._asdict())
+
+
+def listening_record() -> bytes:
+    """Return the control record that says: from here on readings are being listened for (again)."""
+    return _record("listening", {})
+
+
+def read_record(body: bytes) -> dict[str, Any]:
+    """Return a control record as a dictionary with at least `type` and `version`."""
+    record: dict[str, Any] = json.loads(body)
+    return record
+
+
+def read_settings(record: Mapping[str, Any]) -> Settings:
+    return Settings(**{name: record.get(name, default) for name, default in DEFAULT_SETTINGS._asdict().items()})
+
+
+def read_catalogue(record: Mapping[str, Any]) -> dict[str, Metric]:
+    """Return the shipped catalogue with a registry record's own metrics."""
+    return CATALOGUE | {item["name"]: Metric(**item) for item in record.get("metrics", [])}
+
+
+def _record(kind: str, content: dict[str, Any], version: str | None = None) -> bytes:
+    body = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    version = version or blake2b(body.encode(), digest_size=6).hexdigest()
+    return json.dumps({"type": kind, "version": version, **content}, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

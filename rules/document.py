@@ -1,0 +1,178 @@
+"""The rule document: YAML in, a RuleSet out, every problem of every file at once."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+
+from documents import Duration, Strict, read_tree
+from documents.model import validate
+from documents.tree import read_text
+from rules.condition import Comparison, Condition, Silence, parse_condition
+from rules.rule import Rule, RuleSet
+from telemetry.template import template_problem
+from telemetry.alert import AlertClass, Severity
+from telemetry.errors import ConfigError, Problem
+from telemetry.metrics import CATALOGUE, Metric
+
+MAX_RULES = 10_000
+DEFAULT_MESSAGE = "{subject}: {signal} {value:g} {unit}, {comparison} since {started_at}"
+SILENT_MESSAGE = "{subject}: {signal} since {started_at}"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+def _checked_template(text: str) -> str:
+    problem = template_problem(text)
+    if problem:
+        raise ValueError(problem)
+    return text
+
+
+class AppliesTo(Strict):
+    kind: str = Field("", description="shipment, patient; empty: every kind")
+    tags: dict[str, str] = Field({}, description="all of them must be the subject's tags")
+
+
+class Clear(Strict):
+    when: str
+    for_: Duration = Field(0, alias="for")
+
+
+class RuleModel(Strict):
+    id: Name
+    applies_to: AppliesTo = AppliesTo(kind="", tags={})
+    when: str = Field(description="temperature > 8 Cel | mean(spo2, 10 s, 10 s) < 90 % | absent(spo2, 60 s)")
+    for_: Duration = Field(0, alias="for", description="how long `when` must be proved")
+    max_gap: Duration | None = Field(None, description="a longer gap between readings freezes the timer")
+    clear: Clear | None = Field(None, description="what ends the alert; without it, the negation of `when`")
+    severity: Severity
+    class_: AlertClass | None = Field(None, alias="class")
+    message: Annotated[str, StringConstraints(max_length=500), AfterValidator(_checked_template)] | None = None
+
+    @field_validator("when")
+    @classmethod
+    def _when_reads(cls, text: str, info: ValidationInfo) -> str:
+        parse_condition(text, _catalogue(info))
+        return text
+
+    @field_validator("clear")
+    @classmethod
+    def _clear_reads(cls, clear: Clear | None, info: ValidationInfo) -> Clear | None:
+        if clear is not None and isinstance(parse_condition(clear.when, _catalogue(info)), Silence):
+            msg = "`clear` cannot be an absence: silence proves nothing"
+            raise ValueError(msg)
+        return clear
+
+    @model_validator(mode="after")
+    def _fits_together(self, info: ValidationInfo) -> "RuleModel":
+        when = parse_condition(self.when, _catalogue(info))
+        if isinstance(when, Silence):
+            if self.for_ or self.clear:
+                msg = "an absence has its own duration and clears when the device is back: leave out `for` and `clear`"
+                raise ValueError(msg)
+            return self
+        if self.max_gap is not None and self.max_gap < 1:
+            msg = "`max_gap` must be longer than 0"
+            raise ValueError(msg)
+        if self.clear is not None:
+            clear = parse_condition(self.clear.when, _catalogue(info))
+            assert isinstance(clear, Comparison)
+            if clear.signal != when.signal:
+                msg = f"`clear` watches {clear.signal}, `when` watches {when.signal}: they must watch the same"
+                raise ValueError(msg)
+        return self
+
+
+class RulesModel(Strict):
+    rules: Annotated[list[RuleModel], Field(max_length=MAX_RULES)] = []
+
+
+def _catalogue(info: ValidationInfo) -> Mapping[str, Metric]:
+    return CATALOGUE if info.context is None else info.context
+
+
+def load_rules(paths: Iterable[Path | str], catalogue: Mapping[str, Metric] = CATALOGUE) -> RuleSet:
+    """Return the rule set of files, folders of files, and shipped packs by name (`demo`). Raises ConfigError with every problem."""
+    return compile_rules([document for path in paths for document in _documents(path)], catalogue)
+
+
+def compile_rules(documents: Sequence[tuple[str, str]], catalogue: Mapping[str, Metric] = CATALOGUE) -> RuleSet:
+    """Return the rule set of (name, text) documents. Raises ConfigError with every problem of all of them."""
+    problems: list[Problem] = []
+    rules: list[Rule] = []
+    places: dict[str, str] = {}
+    for name, text in documents:
+        try:
+            tree = read_tree(text, name)
+            model = validate(tree, RulesModel, context=dict(catalogue))
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        for index, rule in enumerate(model.rules):
+            if rule.id in places:
+                line, column = tree.place(("rules", index, "id"))
+                problems.append(Problem(name, line, column, f"rules[{index}].id", f"`{rule.id}` is a rule already, in {places[rule.id]}"))
+            places.setdefault(rule.id, f"{name}:{tree.place(('rules', index))[0]}")
+            rules.append(_rule(rule, catalogue))
+    if problems:
+        raise ConfigError(problems)
+    digest = blake2b(digest_size=6)
+    for name, text in documents:
+        digest.update(f"{name}\x1f{text}\x1f".encode())
+    return RuleSet(digest.hexdigest(), tuple(rules), tuple(documents))
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a rule document, for editors."""
+    return RulesModel.model_json_schema()
+
+
+def pack_names() -> list[str]:
+    """Return the names of the rule packs that are shipped."""
+    return sorted(item.name.removesuffix(".yaml") for item in files("rules").joinpath("packs").iterdir() if item.name.endswith(".yaml"))
+
+
+def _documents(path: Path | str) -> list[tuple[str, str]]:
+    if isinstance(path, str) and path in pack_names():
+        return [(f"pack {path}", files("rules").joinpath("packs", f"{path}.yaml").read_text())]
+    file = Path(path)
+    if file.is_dir():
+        return [(str(child), read_text(child)) for child in sorted(file.glob("*.yaml")) if not child.name.endswith(".trial.yaml")]
+    if not file.exists():
+        message = f"no such file, and no pack of this name (packs: {', '.join(pack_names())})"
+        raise ConfigError([Problem(str(path), 0, 0, "", message)])
+    return [(str(file), read_text(file))]
+
+
+def _rule(model: RuleModel, catalogue: Mapping[str, Metric]) -> Rule:
+    when = parse_condition(model.when, catalogue)
+    return Rule(
+        id=model.id,
+        when=when,
+        for_ms=model.for_,
+        max_gap_ms=model.max_gap,
+        clear_when=_clear(model, when, catalogue),
+        clear_for_ms=model.clear.for_ if model.clear else 0,
+        severity=model.severity,
+        alert_class=model.class_,
+        kind=model.applies_to.kind,
+        tags=tuple(sorted(model.applies_to.tags.items())),
+        message=model.message or (SILENT_MESSAGE if isinstance(when, Silence) else DEFAULT_MESSAGE),
+    )
+
+
+def _clear(model: RuleModel, when: Condition, catalogue: Mapping[str, Metric]) -> Comparison | None:
+    if isinstance(when, Silence):
+        return None
+    if model.clear is None:
+        return when.inverse()
+    clear = parse_condition(model.clear.when, catalogue)
+    assert isinstance(clear, Comparison)
+    return clear
+
+
+__all__ = ["RulesModel", "compile_rules", "load_rules", "pack_names", "schema"]

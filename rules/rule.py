@@ -1,0 +1,62 @@
+"""A rule, as a validated value: for whom it is, when it fires and when it clears."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rules.condition import Comparison, Silence
+from telemetry.alert import AlertClass, Severity
+
+DEFAULT_MAX_GAP_MS = {"shipment": 15 * 60_000, "patient": 60_000}
+"""A gap longer than this freezes a rule's timers where it names no `max_gap`: three of the usual recording intervals (EN 12830 asks for
+5 minutes on transports under a day), and for monitors one minute."""
+
+OTHER_MAX_GAP_MS = 15 * 60_000
+
+
+class Rule(NamedTuple):
+    id: str
+    when: Comparison | Silence
+    for_ms: int
+    max_gap_ms: int | None  # None: by kind, DEFAULT_MAX_GAP_MS
+    clear_when: Comparison | None  # None only where `when` is a Silence: a reading clears it
+    clear_for_ms: int
+    severity: Severity
+    alert_class: AlertClass | None  # None: by kind
+    kind: str  # empty: every kind
+    tags: tuple[tuple[str, str], ...]  # all of them must be the subject's
+    message: str  # template
+
+    def applies_to(self, kind: str, tags: Mapping[str, str]) -> bool:
+        """Return whether the rule is for a subject."""
+        return self.kind in {"", kind} and all(tags.get(name) == value for name, value in self.tags)
+
+    def gap_ms(self, kind: str) -> int:
+        """Return the longest time between two readings that still proves something, milliseconds."""
+        return DEFAULT_MAX_GAP_MS.get(kind, OTHER_MAX_GAP_MS) if self.max_gap_ms is None else self.max_gap_ms
+
+    def class_for(self, kind: str) -> AlertClass:
+        if self.alert_class is not None:
+            return self.alert_class
+        if isinstance(self.when, Silence):
+            return AlertClass.TECHNICAL
+        return AlertClass.PHYSIOLOGICAL if kind == "patient" else AlertClass.ENVIRONMENTAL
+
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        """What the rule decides, without how it is told: state is kept over a change of rules where this is unchanged."""
+        return (self.id, self.when, self.for_ms, self.max_gap_ms, self.clear_when, self.clear_for_ms, self.kind, self.tags)
+
+
+class RuleSet(NamedTuple):
+    """The rules in force, and the version that alerts name: a digest of the documents' text, 12 hexadecimal digits."""
+
+    version: str
+    rules: tuple[Rule, ...]
+    documents: tuple[tuple[str, str], ...]  # (name, text) as applied
+
+    @property
+    def text(self) -> str:
+        return "\n".join(text for _, text in self.documents)
+
+
+NO_RULES = RuleSet("0" * 12, (), ())
