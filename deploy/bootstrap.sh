@@ -69,7 +69,6 @@ if [ -x .venv/bin/vitalane ] && [ -x .venv/bin/python ] && [ "$(cat .venv/comple
     exit 0
 fi
 
-install=install_with_pip
 if [ -x .venv/bin/python ] && fits .venv/bin/python; then
     rm -f .venv/complete
 elif python=$(find_python) && need_venv_module "$python"; then
@@ -84,7 +83,8 @@ else
     found=$(found_pythons)
     die "$why; found: ${found:-no Python at all}. Install python3.12 with its python3.12-venv package (or 3.11), or uv (https://docs.astral.sh/uv/), which brings one; then run make again."
 fi
-if ! .venv/bin/python -c 'import ensurepip' 2>/dev/null && command -v uv >/dev/null 2>&1; then
+install=install_with_pip
+if ! .venv/bin/python -c 'import pip' 2>/dev/null && command -v uv >/dev/null 2>&1; then
     install=install_with_uv
 fi
 
