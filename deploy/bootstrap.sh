@@ -36,12 +36,12 @@ found_pythons() {
 
 # Debian and Ubuntu keep `ensurepip` in a package of its own.
 need_venv_module() {
-    "$1" -c 'import ensurepip, venv' 2>/dev/null && return 0
+    "$1" -c 'import venv; from ensurepip import version' 2>/dev/null && return 0
     package=$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         say "Installing $package, which $1 needs to make an environment."
         apt_install "$package" || die "$package could not be installed: see above; install it and run make again."
-        "$1" -c 'import ensurepip, venv' 2>/dev/null && return 0
+        "$1" -c 'import venv; from ensurepip import version' 2>/dev/null && return 0
     fi
     command -v uv >/dev/null 2>&1 && return 1
     die "$1 cannot make an environment because its package $package is missing: run 'sudo apt-get install $package' (or install uv), then run make again."
@@ -54,7 +54,6 @@ apt_install() {
 
 install_with_pip() {
     python=.venv/bin/python
-    "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null || return 1
     "$python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements.lock &&
         "$python" -m pip install --quiet --disable-pip-version-check --no-input --no-index --no-deps --no-build-isolation -e .
 }
@@ -69,12 +68,12 @@ if [ -x .venv/bin/vitalane ] && [ -x .venv/bin/python ] && [ "$(cat .venv/comple
     exit 0
 fi
 
-if [ -x .venv/bin/python ] && fits .venv/bin/python; then
+if fits .venv/bin/python && { .venv/bin/python -c 'from pip import main' 2>/dev/null || command -v uv >/dev/null 2>&1; }; then
     rm -f .venv/complete
 elif python=$(find_python) && need_venv_module "$python"; then
     say "Making .venv with $(version_of "$python") ($python)."
     rm -rf .venv
-    "$python" -m venv .venv
+    "$python" -m venv .venv || die "$python could not make an environment: see above."
 elif command -v uv >/dev/null 2>&1; then
     say "Making .venv with uv, which brings a Python where the machine has none that fits."
     rm -rf .venv
@@ -84,7 +83,7 @@ else
     die "$why; found: ${found:-no Python at all}. Install python3.12 with its python3.12-venv package (or 3.11), or uv (https://docs.astral.sh/uv/), which brings one; then run make again."
 fi
 install=install_with_pip
-if ! .venv/bin/python -c 'import pip' 2>/dev/null && command -v uv >/dev/null 2>&1; then
+if ! .venv/bin/python -c 'from pip import main' 2>/dev/null && command -v uv >/dev/null 2>&1; then
     install=install_with_uv
 fi
 
