@@ -1,0 +1,68 @@
+"""The grammar of topics: `vitalane/v1/{kind}/{device}/{form}`. `parse` and `format_topic` are inverses of each other.
+
+Whose message it is stands in the topic, not in the payload: a device cannot speak for another one whose topics the broker does not
+let it publish to. Alerts go out under `vitalane/v1/alerts/...`, which no kind is called, so that what we say never comes back as a reading.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+PREFIX = "vitalane/v1"
+KINDS = ("shipment", "patient")
+READINGS, SENML, STATUS = FORMS = ("readings", "senml", "status")
+
+FILTERS = tuple(f"{PREFIX}/{kind}/+/+" for kind in KINDS)
+"""What ingest subscribes to: every kind, and never our own alerts."""
+
+OWN_ALERTS = f"{PREFIX}/alerts/".encode()
+
+REMEMBERED_TOPICS = 131_072  # a device has one to three; beyond this many a parsed topic is forgotten and parsed again
+
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_GROUP = re.compile(r"[^/+#\x00]{1,128}")
+_TOPIC = re.compile(rf"{PREFIX}/({'|'.join(KINDS)})/({_DEVICE.pattern})/({'|'.join(FORMS)})".encode())
+
+
+class Topic(NamedTuple):
+    kind: str  # of KINDS
+    device: str
+    form: str  # of FORMS: how the payload is written
+
+
+@lru_cache(REMEMBERED_TOPICS)
+def parse(topic: bytes) -> Topic | None:
+    """Return what a topic names, or None where it is none of ours."""
+    match = _TOPIC.fullmatch(topic)
+    return Topic(*(part.decode() for part in match.groups())) if match else None
+
+
+def format_topic(topic: Topic) -> str:
+    """Return the topic as it is published. Raises ValueError where a part is outside the grammar."""
+    text = f"{PREFIX}/{topic.kind}/{topic.device}/{topic.form}"
+    if not _TOPIC.fullmatch(text.encode("utf-8", "replace")):
+        msg = f"{text!r} is not {PREFIX}/{{{'|'.join(KINDS)}}}/{{device}}/{{{'|'.join(FORMS)}}}"
+        raise ValueError(msg)
+    return text
+
+
+def is_device(text: str) -> bool:
+    """Return whether a text can be the name of a device in a topic."""
+    return _DEVICE.fullmatch(text) is not None
+
+
+def alert_topic(kind: str, rule: str) -> str:
+    """Return the topic on which alerts of one rule are published. Raises ValueError where a part is outside the grammar."""
+    if kind not in KINDS or not _RULE.fullmatch(rule):
+        msg = f"no alert topic for kind {kind!r} and rule {rule!r}"
+        raise ValueError(msg)
+    return f"{PREFIX}/alerts/{kind}/{rule}"
+
+
+def shared(topic_filter: str, group: str) -> str:
+    """Return the form of a filter under which several ingest processes share its messages. Raises ValueError for a bad group name."""
+    if not _GROUP.fullmatch(group):
+        msg = f"{group!r} is not the name of a shared subscription"
+        raise ValueError(msg)
+    return f"$share/{group}/{topic_filter}"
