@@ -47,7 +47,9 @@ def format_duration(duration_ms: int) -> str:
 Duration = Annotated[
     int,
     BeforeValidator(parse_duration),
-    WithJsonSchema({"type": ["string", "integer"], "examples": ["10 s", "60 min", "3 d"], "description": "a number and ms, s, min, h, d or w"}),
+    WithJsonSchema(
+        {"type": ["string", "integer"], "examples": ["10 s", "60 min", "3 d"], "description": "a number and ms, s, min, h, d or w"}
+    ),
 ]
 """Milliseconds, written like `60 min`."""
 

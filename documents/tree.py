@@ -45,7 +45,9 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {(error.strerror or str(error)).lower()}")]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(path), 0, 0, "", f"is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}")]) from error
+        raise ConfigError(
+            [Problem(str(path), 0, 0, "", f"is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}")]
+        ) from error
 
 
 def read_tree(text: str, file: str) -> Tree:

@@ -131,10 +131,13 @@ class _Reader(Transformer[Token, Condition]):
         assert isinstance(size, int)
         if function not in AGGREGATES:
             near = get_close_matches(function, AGGREGATES, n=1)
-            msg = f"unknown aggregate `{function}`" + (f", did you mean `{near[0]}`?" if near else f": it is one of {', '.join(AGGREGATES)}")
+            msg = f"unknown aggregate `{function}`" + (
+                f", did you mean `{near[0]}`?" if near else f": it is one of {', '.join(AGGREGATES)}"
+            )
             raise ValueError(msg)
         if size != every:
-            msg = f"windows must tumble: write the same duration twice, {function}({metric}, {format_duration(size)}, {format_duration(size)})"
+            length = format_duration(size)
+            msg = f"windows must tumble: write the same duration twice, {function}({metric}, {length}, {length})"
             raise ValueError(msg)
         if size < 1000:
             msg = f"a window of {format_duration(size)} is too short: one second is the shortest"

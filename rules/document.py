@@ -13,10 +13,10 @@ from documents.model import validate
 from documents.tree import read_text
 from rules.condition import Comparison, Condition, Silence, parse_condition
 from rules.rule import Rule, RuleSet
-from telemetry.template import template_problem
 from telemetry.alert import AlertClass, Severity
 from telemetry.errors import ConfigError, Problem
 from telemetry.metrics import CATALOGUE, Metric
+from telemetry.template import template_problem
 
 MAX_RULES = 10_000
 DEFAULT_MESSAGE = "{subject}: {signal} {value:g} {unit}, {comparison} since {started_at}"

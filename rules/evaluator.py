@@ -127,10 +127,8 @@ class Evaluator:
             self._put_in_force(record)
             self._watch_all(now_ms)
             for orphan in self.watch.take_over(before):
-                rule = before.rule(orphan.rule_id)
-                event = withdrawn_event(
-                    rule, orphan.subject, orphan.device, orphan.started_at_ms, before.rules.version, self.partition, offset, now_ms
-                )
+                rule, position = before.rule(orphan.rule_id), (self.partition, offset)
+                event = withdrawn_event(orphan, rule, before.rules.version, position, now_ms)
                 alerts.append(event)
         return self._outcome(offset + 1, now_ms, alerts, blocks, None, [])
 
@@ -217,7 +215,9 @@ class Evaluator:
             return None
         return np.array([self.series.keys[row].kind for row in rows.tolist()])
 
-    def _judge(self, now_ms: int, signals: Integers, times_ms: Integers, values: Any, offsets: Integers, rows: Integers) -> list[AlertEvent]:
+    def _judge(
+        self, now_ms: int, signals: Integers, times_ms: Integers, values: Any, offsets: Integers, rows: Integers
+    ) -> list[AlertEvent]:
         judgements = self.watch.signals.judge(signals, times_ms, values, offsets, rows, self.series.keys)
         version, after_ms = self.watch.rules.version, self.settings.historic_after_ms
         return [value_event(judgement, version, self.partition, now_ms, after_ms) for judgement in judgements]
@@ -280,7 +280,11 @@ class Evaluator:
         for item in closed:
             series, keys = self._local(item.rows)
             values = {**item.values, "count": item.values["count"].astype(np.int64)}
-            columns: dict[str, array[Any]] = {"series": series, "opens_ms": _array("q", item.opens_ms), "closes_ms": _array("q", item.closes_ms)}
+            columns: dict[str, array[Any]] = {
+                "series": series,
+                "opens_ms": _array("q", item.opens_ms),
+                "closes_ms": _array("q", item.closes_ms),
+            }
             columns |= {name: _array("q" if name == "count" else "d", values[name]) for name in WINDOW_COLUMNS[3:]}
             blocks.append(Block(keys, columns))
         return blocks
@@ -336,7 +340,9 @@ class Evaluator:
         for line in state["names"].splitlines():
             topic_kind, device, metric = line.split("\x1f")
             self.series.add(topic_kind, device, metric, self.registry, self.catalogue)
-        self.series.restore({name: column for name, column in state["series"].items() if name not in {"signal", "silence", "device_silence"}})
+        self.series.restore(
+            {name: column for name, column in state["series"].items() if name not in {"signal", "silence", "device_silence"}}
+        )
         self._watch_all(0)
         for key, (dumped, next_due_ms) in state["windows"].items():
             self.tables[key].restore(dumped)

@@ -3,8 +3,9 @@
 from rules.condition import Comparison
 from rules.lifecycle import Change, Observation
 from rules.rule import Rule
-from rules.signals import Judgement, Subject
+from rules.signals import Judgement
 from rules.silence import Fallen
+from rules.watch import OpenAlert
 from telemetry.alert import AlertEvent, Evidence, Phase, alert_id
 
 RAISED_REVISION, ENDED_REVISION = 1, 2
@@ -78,12 +79,13 @@ def silence_event(fallen: Fallen, version: str, partition: int, offset: int, now
     )
 
 
-def withdrawn_event(rule: Rule, subject: Subject, device: str, started_at_ms: int, version: str, partition: int, offset: int, now_ms: int) -> AlertEvent:
+def withdrawn_event(alert: OpenAlert, rule: Rule, version: str, position: tuple[int, int], now_ms: int) -> AlertEvent:
     """Return the event that ends an alert whose rule was withdrawn or changed, or whose subject is no longer watched by it."""
-    name = f"{subject.name}/{device}" if device else subject.name
-    comparison = isinstance(rule.when, Comparison)
+    subject = alert.subject
+    name = f"{subject.name}/{alert.device}" if alert.device else subject.name
+    comparison = rule.when if isinstance(rule.when, Comparison) else None
     return AlertEvent(
-        alert_id=alert_id(rule.id, name, started_at_ms),
+        alert_id=alert_id(rule.id, name, alert.started_at_ms),
         revision=ENDED_REVISION,
         phase=Phase.RETRACTED,
         rule=rule.id,
@@ -93,21 +95,21 @@ def withdrawn_event(rule: Rule, subject: Subject, device: str, started_at_ms: in
         kind=subject.kind,
         subject=subject.name,
         tags=dict(subject.tags),
-        signal=str(rule.when.signal if isinstance(rule.when, Comparison) else rule.when),
-        unit=rule.when.unit if isinstance(rule.when, Comparison) else "",
-        comparison=str(rule.when) if comparison else "",
-        threshold=rule.when.threshold if isinstance(rule.when, Comparison) else None,
+        signal=str(comparison.signal if comparison else rule.when),
+        unit=comparison.unit if comparison else "",
+        comparison=str(comparison) if comparison else "",
+        threshold=comparison.threshold if comparison else None,
         value=None,
         peak=None,
-        started_at_ms=started_at_ms,
+        started_at_ms=alert.started_at_ms,
         ended_at_ms=None,
         time_ms=now_ms,
         detected_at_ms=now_ms,
         historic=False,
         message=rule.message,
         evidence=(),
-        positions=((partition, offset),),
-        correlation_id=f"{partition}-{offset}",
+        positions=(position,),
+        correlation_id=f"{position[0]}-{position[1]}",
     )
 
 

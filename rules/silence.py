@@ -66,7 +66,7 @@ class SilenceTable(Columns):
         self._text: list[tuple[str, str, tuple[tuple[str, str], ...], str, str]] = []
 
     def add(self, subject: Subject, device: str, metric: str, rules: tuple[Rule, ...], now_ms: int) -> int:
-        """Return the row of a source in `last`, waiting from now if it is new; `rules` are those on the metric. NO_SOURCE where none applies."""
+        """Return the row of a source in `last`, waiting from now if it is new; NO_SOURCE where none of the metric's `rules` applies."""
         source = Source(subject, device if metric == WHOLE_DEVICE else "", metric)
         known = self.sources.get(source)
         if known is not None:
@@ -161,7 +161,9 @@ class SilenceTable(Columns):
         Returns the told absences that nobody watches any more, as ended.
         """
         sources = [Source(Subject(kind, name, tags), device, metric) for kind, name, tags, device, metric in dumped["sources"]]
-        untagged = {source._replace(subject=source.subject._replace(tags=())): row for source, row in self.sources.items()}  # tags may change
+        untagged = {
+            source._replace(subject=source.subject._replace(tags=())): row for source, row in self.sources.items()
+        }  # tags may change
         rows = [untagged.get(source._replace(subject=source.subject._replace(tags=())), NO_SOURCE) for source in sources]
         for row, received_ms, gone in zip(rows, dumped["received_ms"].tolist(), dumped["gone"].tolist(), strict=True):
             if row != NO_SOURCE:

@@ -30,7 +30,9 @@ class Watch:
         self.signals = SignalTable()
         self.silence = SilenceTable()
         self._by_id = {rule.id: rule for rule in rules.rules}
-        self._windowed = sorted({rule.when.signal for rule in rules.rules if isinstance(rule.when, Comparison) and rule.when.signal.aggregate})
+        self._windowed = sorted(
+            {rule.when.signal for rule in rules.rules if isinstance(rule.when, Comparison) and rule.when.signal.aggregate}
+        )
         self._aggregate_rows: dict[Signal, Integers] = {signal: np.empty(0, np.int64) for signal in self._windowed}
         self._kinds: dict[Signal, set[str]] = {
             signal: {rule.kind for rule in rules.rules if isinstance(rule.when, Comparison) and rule.when.signal == signal}
@@ -91,7 +93,8 @@ class Watch:
 
     def take_over(self, before: "Watch") -> list[OpenAlert]:
         """Take the state of the rules whose meaning is unchanged; returns the open alerts of the others."""
-        unchanged = {rule.id for rule in self.rules.rules if rule.id in before._by_id and before._by_id[rule.id].meaning == rule.meaning}
+        meanings = {rule.id: rule.meaning for rule in before.rules.rules}
+        unchanged = {rule.id for rule in self.rules.rules if meanings.get(rule.id) == rule.meaning}
         return self._keep(before.signals.dump_episodes(), before.silence.dump_told(), unchanged)
 
     def restore(self, episodes: list[tuple[object, ...]], silence: dict[str, object]) -> None:

@@ -94,7 +94,7 @@ class WindowTable(Columns):
                 part, slot, current = Groups(*(column[open_] for column in part)), slot[open_], current[open_]
             older = (current != part.windows) & (current != EMPTY)
             if older.any():
-                made_room.append(self._close(part.rows[older], slot[older]))
+                made_room.append(self._make_room(part.rows[older], slot[older]))
             self._merge(part, slot, times_ms, values)
         return made_room, late
 
@@ -140,11 +140,24 @@ class WindowTable(Columns):
         counts = np.diff(starts, append=len(rows))
         return Groups(rows[starts], windows[starts], starts, counts)
 
+    def _make_room(self, rows: Integers, slots: Integers) -> Closed:
+        """Close the windows in these slots, and before each the one before it, so that a series' windows close in order."""
+        other = 1 - slots
+        before = self.window[rows, other]
+        too = (before != EMPTY) & (before < self.window[rows, slots])
+        rows, slots = np.concatenate([rows, rows[too]]), np.concatenate([slots, other[too]])
+        order = np.lexsort((self.window[rows, slots], rows))
+        return self._close(rows[order], slots[order])
+
     def _merge(self, part: Groups, slot: Integers, times_ms: Integers, values: Floats) -> None:
         if not len(part.rows):
             return
         one_each = int(part.counts.max()) == 1
-        index = part.starts if one_each else np.repeat(part.starts - np.cumsum(part.counts) + part.counts, part.counts) + np.arange(part.counts.sum())
+        index = (
+            part.starts
+            if one_each
+            else np.repeat(part.starts - np.cumsum(part.counts) + part.counts, part.counts) + np.arange(part.counts.sum())
+        )
         taken = values[index]
         at = part.rows, slot
         if one_each:

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from string import Formatter
 
 NAMES = (
-    "subject", "device", "rule", "severity", "signal", "value", "threshold", "comparison", "unit", "peak", "started_at", "ended_at", "phase",
-    "kind",
+    "subject", "device", "rule", "severity", "signal", "value", "threshold", "comparison", "unit", "peak", "started_at", "ended_at",
+    "phase", "kind",
 )  # fmt: skip
 
 _TAG = re.compile(r"tags\[[A-Za-z0-9_.-]{1,64}\]")
@@ -27,7 +27,9 @@ def template_problem(text: str) -> str | None:
             continue
         if name not in NAMES and not _TAG.fullmatch(name):
             near = get_close_matches(name, NAMES, n=1)
-            return f"the message names {{{name}}}" + (f", did you mean {{{near[0]}}}?" if near else f": it may name {', '.join(NAMES)} or tags[...]")
+            return f"the message names {{{name}}}" + (
+                f", did you mean {{{near[0]}}}?" if near else f": it may name {', '.join(NAMES)} or tags[...]"
+            )
         if conversion or not _SPEC.fullmatch(spec or ""):
             return f"the format of {{{name}}} is not understood: write it like {{value:.1f}}"
     return None

@@ -1,0 +1,71 @@
+"""Conditions: units converted or refused, mistakes shown with what was probably meant."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.condition import Comparison, Signal, Silence, parse_condition
+from telemetry.metrics import CATALOGUE
+
+
+def read(text: str) -> Comparison | Silence:
+    return parse_condition(text, CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("temperature > 8 Cel", Comparison(Signal("temperature"), ">", 8.0, "Cel")),
+        ("temperature<=46.4 degF", Comparison(Signal("temperature"), "<=", 8.0, "Cel")),
+        ("temperature > -70", Comparison(Signal("temperature"), ">", -70.0, "Cel")),
+        ("map < 8 kPa", Comparison(Signal("map"), "<", 60.004926068, "mm[Hg]")),
+        ("spo2<90%", Comparison(Signal("spo2"), "<", 90.0, "%")),
+        ("spo2 < 0.9 /", Comparison(Signal("spo2"), "<", 90.0, "%")),
+        ("mean(spo2, 10 s, 10 s) < 90 %", Comparison(Signal("spo2", "mean", 10_000), "<", 90.0, "%")),
+        ("count(spo2, 1 min, 1 min) < 30", Comparison(Signal("spo2", "count", 60_000), "<", 30.0, "1")),
+        ("stddev(temperature, 1 min, 1 min) > 1.8 degF", Comparison(Signal("temperature", "stddev", 60_000), ">", 1.0, "Cel")),
+        ("absent(spo2, 60 s)", Silence("spo2", 60_000)),
+        ("absent(device, 5 min)", Silence("", 300_000)),
+    ],
+)
+def test_a_condition_reads_as_written(text, expected):
+    assert read(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("temprature > 8", "unknown metric `temprature`, did you mean `temperature`?"),
+        ("temperature > 8 mmHg", "does not measure what temperature is"),
+        ("temperature > 8 parsec", "unknown unit `parsec`"),
+        ("temperature >", "is not understood at column"),
+        ("temperature > 1e999", "too large a number"),
+        ("meen(temperature, 1 s, 1 s) > 1", "unknown aggregate `meen`, did you mean `mean`?"),
+        ("mean(temperature, 5 s, 1 s) > 1", "windows must tumble"),
+        ("absent(spo2, 10 ms)", "shorter than one second"),
+        ("", "is not understood at column 1"),
+        ("temperature > 8 Cel and spo2 < 90 %", "is not understood"),
+    ],
+)
+def test_a_mistake_is_explained(text, said):
+    with pytest.raises(ValueError, match=said.replace("(", r"\(").replace("?", r"\?")):
+        read(text)
+
+
+@given(st.sampled_from([">", "<", ">=", "<=", "==", "!="]), st.floats(-50, 50), st.floats(-50, 50))
+def test_inside_the_band_a_comparison_never_holds(operator, threshold, value):
+    """The quiet path skips the rules for what lies inside the band: it must never skip a breach."""
+    comparison = Comparison(Signal("temperature"), operator, threshold, "Cel")
+    low, high = comparison.band()
+
+    assert not (low < value < high and comparison.holds(value))
+    assert comparison.inverse().holds(value) is not comparison.holds(value)
+
+
+@given(st.text(max_size=60))
+def test_no_text_escapes_as_another_error(text):
+    try:
+        read(text)
+    except ValueError:
+        return
+    assert text.strip()
