@@ -83,7 +83,7 @@ get_influxd() {
         apt_install golang-go || { say "golang-go could not be installed: see above."; return 1; }
     fi
     say "Building influxd 1.8.10 with $(go version | cut -d ' ' -f 3); this takes a minute or two."
-    if ! (cd "$work" && GOBIN="$bin" go install "$influxdb" >"$work/go.log" 2>&1); then
+    if ! (cd "$work" && CGO_ENABLED=0 GOBIN="$bin" go install "$influxdb" >"$work/go.log" 2>&1); then
         tail -n 20 "$work/go.log" >&2
         say "influxd could not be built: see above."
         return 1
