@@ -1,8 +1,8 @@
 """The keys of shards. Durable: they name the state in the recovery store.
 
-Bytewax routes a key to the worker siphash13(key) modulo workers. Keys are minted with a salt so that shard `i` hashes to `i` modulo 840,
-the least common multiple of 1 to 8: with up to eight workers, a shard, its journal partition and its outbox lie on one worker, and nothing is
-pickled on the way. That is a matter of speed; correctness does not depend on it.
+Bytewax routes a key to the worker siphash13(key) modulo workers. Keys are minted with a salt so that shard `i` hashes to `i` modulo
+840, the least common multiple of 1 to 8: with up to eight workers a shard, its journal partition and its outbox lie on one worker,
+and nothing is pickled on the way. That is a matter of speed; correctness does not depend on it.
 """
 
 from functools import cache

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from bytewax._bytewax import cli_main
+from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
@@ -50,8 +51,7 @@ def run(settings: FlowSettings, stop: threading.Event) -> None:
     offsets = ConsumerOffsets(settings.data_dir / "offsets.db")
     published = _Published(offsets)
     with _only_one(recovery):
-        if not any(recovery.glob("part-*.sqlite3")):
-            init_db_dir(recovery, RECOVERY_PARTITIONS)
+        prepare(recovery)
         flow = build(
             JournalSource(telemetry_path(settings.data_dir), settings.partitions, stop, published, settings.to_end),
             Shard(settings.partitions),
@@ -59,20 +59,28 @@ def run(settings: FlowSettings, stop: threading.Event) -> None:
         )
         logger.info("flows.started partitions=%d epoch_ms=%d", settings.partitions, settings.epoch_ms)
         try:
-            cli_main(
-                flow,
-                epoch_interval=timedelta(milliseconds=settings.epoch_ms),
-                recovery_config=RecoveryConfig(recovery, timedelta(0)),
-            )
-        except BytewaxRuntimeError as error:
-            cause = _root(error)
-            if isinstance(cause, VitalaneError):
-                raise cause from error
-            raise
+            execute(flow, recovery, settings.epoch_ms)
         finally:
             published.flush()
             offsets.close()
     logger.info("flows.stopped")
+
+
+def execute(flow: Dataflow, recovery: Path, epoch_ms: int) -> None:
+    """Run a dataflow from the recovery store's last commit until its sources end. Raises the VitalaneError that stopped it, if one did."""
+    try:
+        cli_main(flow, epoch_interval=timedelta(milliseconds=epoch_ms), recovery_config=RecoveryConfig(recovery, timedelta(0)))
+    except BytewaxRuntimeError as error:
+        cause = _root(error)
+        if isinstance(cause, VitalaneError):
+            raise cause from error
+        raise
+
+
+def prepare(recovery: Path) -> None:
+    """Make the recovery store where there is none."""
+    if not any(recovery.glob("part-*.sqlite3")):
+        init_db_dir(recovery, RECOVERY_PARTITIONS)
 
 
 class _Published:

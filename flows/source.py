@@ -31,6 +31,7 @@ class JournalSource(FixedPartitionedSource[tuple[str, Row], int]):
     stop: threading.Event
     committed: Committed
     to_end: bool = False  # end where the journal ends now: for replays
+    max_rows: int = MAX_ROWS
 
     def list_parts(self) -> list[str]:
         return [f"{partition:04d}" for partition in range(self.partitions)]
@@ -56,7 +57,7 @@ class _JournalPartition(StatefulSourcePartition[tuple[str, Row], int]):
             self._snapshotted = None
         if self.source.stop.is_set():
             raise StopIteration
-        rows = self.reader.read(self.partition, self.offset, max_rows=MAX_ROWS)
+        rows = self.reader.read(self.partition, self.offset, max_rows=self.source.max_rows)
         if rows:
             self.offset = rows[-1].offset + rows[-1].count
             self._idle_polls, self._awake = 0, None
