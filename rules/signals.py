@@ -40,6 +40,28 @@ class Judgement(NamedTuple):
     seen: Observation
 
 
+class Band(NamedTuple):
+    """The rules on a signal, and the open interval in which none of them can hold."""
+
+    rules: tuple[tuple[Rule, Terms], ...]
+    low: float
+    high: float
+
+
+def _band(subject: Subject, rules: tuple[Rule, ...]) -> Band:
+    chosen: list[tuple[Rule, Terms]] = []
+    low, high = -np.inf, np.inf
+    for rule in rules:
+        if not rule.applies_to(subject.kind, dict(subject.tags)):
+            continue
+        assert isinstance(rule.when, Comparison)
+        assert rule.clear_when is not None
+        chosen.append((rule, Terms(rule.when, rule.clear_when, rule.for_ms, rule.clear_for_ms, rule.gap_ms(subject.kind))))
+        below, above = rule.when.band()
+        low, high = max(low, below), min(high, above)
+    return Band(tuple(chosen), low, high)
+
+
 class SignalTable(Columns):
     """`watched[row]` names a signal; `rules[row]` are the value rules on it."""
 
@@ -58,6 +80,7 @@ class SignalTable(Columns):
         self.rules: list[tuple[tuple[Rule, Terms], ...]] = []
         self.rows: dict[Watched, int] = {}
         self.episodes: dict[tuple[str, int], Episode] = {}  # (rule id, signal row)
+        self._bands: dict[tuple[str, tuple[tuple[str, str], ...], Signal], Band] = {}  # subjects of one kind and tags share them
 
     def add(self, subject: Subject, signal: Signal, rules: tuple[Rule, ...]) -> int:
         """Return the row of a subject's signal, making it if it is new; `rules` are those on the signal. NO_SIGNAL where none applies."""
@@ -65,24 +88,17 @@ class SignalTable(Columns):
         known = self.rows.get(watched)
         if known is not None:
             return known
-        chosen: list[tuple[Rule, Terms]] = []
-        low, high = -np.inf, np.inf
-        for rule in rules:
-            if not rule.applies_to(subject.kind, dict(subject.tags)):
-                continue
-            assert isinstance(rule.when, Comparison)
-            assert rule.clear_when is not None
-            chosen.append((rule, Terms(rule.when, rule.clear_when, rule.for_ms, rule.clear_for_ms, rule.gap_ms(subject.kind))))
-            below, above = rule.when.band()
-            low, high = max(low, below), min(high, above)
-        if not chosen:
+        band = self._bands.get((subject.kind, subject.tags, signal))
+        if band is None:
+            band = self._bands[subject.kind, subject.tags, signal] = _band(subject, rules)
+        if not band.rules:
             return NO_SIGNAL
         row = len(self.watched)
         self.rows[watched] = row
         self.watched.append(watched)
-        self.rules.append(tuple(chosen))
+        self.rules.append(band.rules)
         self.extend(row + 1)
-        self.low[row], self.high[row] = low, high
+        self.low[row], self.high[row] = band.low, band.high
         return row
 
     def judge(
