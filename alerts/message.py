@@ -1,0 +1,143 @@
+"""The words of a notification. A rule's message is a template over a fixed set of names and nothing else: no attributes, no calls, no
+unbounded width. What goes out always ends with what it is not.
+"""
+
+import re
+import string
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from alerts.privacy import Pseudonyms
+from telemetry.alert import AlertEvent
+
+NOTICE = "Secondary notification: not a medical device, not a primary alarm."
+DEFAULT_TEMPLATE = "{subject}: {signal} is {value} {unit}"
+
+TEXTS = frozenset({"subject", "device", "rule", "severity", "signal", "unit", "started_at", "ended_at", "phase", "kind"})
+NUMBERS = frozenset({"value", "threshold"})
+NAMES = TEXTS | NUMBERS
+
+MAX_TEMPLATE = 1000
+MAX_MESSAGE = 1000
+MAX_VALUE = 200
+ABSENT = "-"
+
+_TAG = re.compile(r"tags\[([^\[\]{}]{1,64})\]")
+_SPEC = re.compile(r"(?:[<>^][0-9]{1,2})?[+]?,?(?:\.[0-9])?[feg%]?")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+class Notice(NamedTuple):
+    """An event in the words of one channel."""
+
+    title: str
+    text: str
+    event: AlertEvent  # identifiers replaced, its message rendered
+
+
+def compose_with(pseudonyms: Pseudonyms | None) -> Callable[[AlertEvent], Notice]:
+    """Return what a channel composes its notices with; without pseudonyms it shows identifiers."""
+
+    def compose(event: AlertEvent) -> Notice:
+        shown = pseudonyms.event(event) if pseudonyms else event
+        message = render(shown)
+        return Notice(_title(shown, message), _text(shown, message), shown._replace(message=f"{message}\n\n{NOTICE}"))
+
+    return compose
+
+
+def render(event: AlertEvent) -> str:
+    """Return the event's message: its template filled in, one line, bounded. A template with problems is shown as it is written."""
+    template = event.message or DEFAULT_TEMPLATE
+    if problems(template):
+        return _bounded(template, MAX_MESSAGE)
+    values = _values(event)
+    parts: list[str] = []
+    for literal, name, spec, _ in string.Formatter().parse(template):
+        parts.append(literal)
+        if name is not None:
+            parts.append(_filled(values.get(name), spec or ""))
+    return _bounded("".join(parts), MAX_MESSAGE)
+
+
+def problems(template: str) -> list[str]:
+    """Return what is wrong with a template, one sentence each; an empty list means that it can be rendered for every event."""
+    if len(template) > MAX_TEMPLATE:
+        return [f"a message has at most {MAX_TEMPLATE} characters, this one {len(template)}"]
+    try:
+        fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
+    except ValueError as error:
+        return [f"{error} (write {{{{ and }}}} for plain braces)"]
+    found: list[str] = []
+    for _, name, spec, conversion in fields:
+        tag = _TAG.fullmatch(name or "")
+        if name not in NAMES and not tag:
+            found.append(f"{{{name}}} is no name of an alert: use {', '.join(sorted(NAMES))} or tags[name]")
+        elif conversion:
+            found.append(f"{{{name}!{conversion}}}: conversions are not allowed")
+        elif spec and not _SPEC.fullmatch(spec):
+            found.append(f"{{{name}:{spec}}}: a format is like :.1f")
+        elif spec and name not in NUMBERS:
+            found.append(f"{{{name}:{spec}}}: only {' and '.join(sorted(NUMBERS))} take a format")
+    return found
+
+
+def _values(event: AlertEvent) -> dict[str, str | float | None]:
+    values: dict[str, str | float | None] = {
+        "subject": event.subject,
+        "device": event.evidence[-1].device if event.evidence else None,
+        "rule": event.rule,
+        "severity": event.severity.value,
+        "signal": event.signal,
+        "value": event.value,
+        "threshold": event.threshold,
+        "unit": event.unit,
+        "started_at": instant(event.started_at_ms),
+        "ended_at": None if event.ended_at_ms is None else instant(event.ended_at_ms),
+        "phase": event.phase.value,
+        "kind": event.kind,
+    }
+    return values | {f"tags[{name}]": value for name, value in event.tags.items()}
+
+
+def _filled(value: str | float | None, spec: str) -> str:
+    if value is None or value == "":
+        return ABSENT
+    return _bounded(value, MAX_VALUE) if isinstance(value, str) else format(float(value), spec or "g")
+
+
+def _title(event: AlertEvent, message: str) -> str:
+    return f"[{event.severity.value.upper()}] {event.rule} {event.phase.value}: {_bounded(message, MAX_VALUE)}"
+
+
+def _text(event: AlertEvent, message: str) -> str:
+    unit = f" {event.unit}" if event.unit else ""
+    lines = [
+        message,
+        "",
+        f"Alert:    {event.rule}, {event.severity.value}, {event.alert_class.value}: {event.phase.value}",
+        f"Subject:  {_bounded(event.subject, MAX_VALUE)} ({event.kind})",
+        f"Signal:   {event.signal} {event.comparison}".rstrip(),
+    ]
+    if event.value is not None:
+        lines.append(f"Value:    {event.value:g}{unit}")
+    if event.peak is not None and event.peak != event.value:
+        lines.append(f"Peak:     {event.peak:g}{unit}")
+    lines.append(f"Started:  {instant(event.started_at_ms)}")
+    if event.ended_at_ms is not None:
+        lines.append(f"Ended:    {instant(event.ended_at_ms)}")
+    lines.append(f"Detected: {instant(event.detected_at_ms)}{' (long after it happened)' if event.historic else ''}")
+    lines += [f"{_bounded(name, 64)}: {_bounded(value, MAX_VALUE)}" for name, value in sorted(event.tags.items())[:20]]
+    return "\n".join([*lines, f"Id:       {event.alert_id}, revision {event.revision}", "", NOTICE])
+
+
+def instant(time_ms: int) -> str:
+    """Return an instant for people: `2026-01-31 08:00:00 UTC`."""
+    return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _bounded(text: str, length: int) -> str:
+    """Return the text as one line of at most `length` characters."""
+    line = _CONTROLS.sub(" ", text)
+    return line if len(line) <= length else f"{line[: length - 1]}…"

@@ -1,0 +1,44 @@
+"""Telling the outbox how far a destination has come, so that retention never passes it. Late is harmless, early is not: flush first."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from journal.offsets import ConsumerOffsets
+from sinks.outbox import STREAM, Source
+
+EVERY_S = 5.0
+
+
+class Progress:
+    """Publishes one destination's cursor in the offsets file, from the one thread that serves it."""
+
+    def __init__(self, path: Path | None, consumer: str) -> None:
+        self._path = path
+        self._consumer = consumer
+        self._offsets: ConsumerOffsets | None = None
+        self._published: dict[Source, int] = {}
+        self._next_s = 0.0
+
+    def publish(self, cursor: Mapping[Source, int], flush: Callable[[], bool], *, now: bool = False) -> None:
+        """Publish the cursor where it moved and some seconds have passed, once `flush` has brought it to disk."""
+        if self._path is None or cursor == self._published or (not now and time.monotonic() < self._next_s):
+            return
+        self._next_s = time.monotonic() + EVERY_S
+        if not flush():
+            return
+        if self._offsets is None:
+            self._offsets = ConsumerOffsets(self._path)
+        # A file has one partition as a rule and is then known by its own number.
+        numbers = {file for file, _ in cursor}
+        single = all(partition == 0 for _, partition in cursor)
+        if single:
+            self._offsets.commit(STREAM, self._consumer, {file: cursor[(file, 0)] for file in numbers})
+        else:
+            self._offsets.commit(STREAM, self._consumer, {partition: offset for (_, partition), offset in cursor.items()})
+        self._published = dict(cursor)
+
+    def close(self) -> None:
+        if self._offsets is not None:
+            self._offsets.close()
+            self._offsets = None
