@@ -64,7 +64,7 @@ def translate(error: sqlite3.Error, path: Path, doing: str) -> VitalaneError:
         return Transient(f"{told}: another program holds it locked")
     if code == sqlite3.SQLITE_NOTADB:
         return JournalCorrupt(f"{path} is not a journal: it is no SQLite file")
-    if code == sqlite3.SQLITE_CORRUPT:
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT}:
         return JournalCorrupt(f"{told}: the file is damaged ({error})")
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return VitalaneError(f"{told}: no permission to write in {path.parent}, or no such place ({error})")
@@ -146,6 +146,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let everything that the block reads be of one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def sync_directory(directory: Path) -> None:
     """Make a new or renamed entry of a directory survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -217,7 +228,6 @@ def open_for_writing(path: Path, stream: Stream, max_bytes: int | None, log_kept
             "wal_autocheckpoint = 0",  # the writer's to do
             f"journal_size_limit = {log_kept_bytes}",
             "secure_delete = FAST",  # no second write for what retention removes
-            "cache_size = -16384",
         ):
             connection.execute(f"PRAGMA {setting}").fetchone()
         if max_bytes is not None:
