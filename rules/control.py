@@ -52,6 +52,11 @@ def listening_record() -> bytes:
     return _record("listening", {})
 
 
+def stopped_record() -> bytes:
+    """Return the control record that ends a run in order: the books up to it are told at once."""
+    return _record("stopped", {})
+
+
 def read_record(body: bytes) -> dict[str, Any]:
     """Return a control record as a dictionary with at least `type` and `version`."""
     record: dict[str, Any] = json.loads(body)

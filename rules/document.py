@@ -121,8 +121,8 @@ def compile_rules(documents: Sequence[tuple[str, str]], catalogue: Mapping[str, 
     if problems:
         raise ConfigError(problems)
     digest = blake2b(digest_size=6)
-    for name, text in documents:
-        digest.update(f"{name}\x1f{text}\x1f".encode())
+    for _, text in documents:
+        digest.update(f"{text}\x1f".encode())
     return RuleSet(digest.hexdigest(), tuple(rules), tuple(documents))
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rules.admission import Admitted, Readings, Refused, admit, flatten, refuse
-from rules.columns import Integers
+from rules.columns import NEVER, Integers
 from rules.control import DEFAULT_SETTINGS, OTHER_GRACE_MS, OTHER_WINDOW_MS, Settings, read_catalogue, read_record, read_settings
 from rules.document import compile_rules
 from rules.events import silence_event, value_event, withdrawn_event
@@ -118,7 +118,7 @@ class Evaluator:
             self.watch.silence.listen(now_ms)
             for table in self.tables.values():
                 table.resume_clock(self.series.last_ms, now_ms)
-        else:
+        elif record["type"] in {"rules", "registry", "settings"}:
             before = self.watch
             if record["type"] == "settings":
                 blocks = self._blocks([closed for table in self.tables.values() if (closed := table.close_all()) is not None])
@@ -130,6 +130,7 @@ class Evaluator:
                 rule, position = before.rule(orphan.rule_id), (self.partition, offset)
                 event = withdrawn_event(orphan, rule, before.rules.version, position, now_ms)
                 alerts.append(event)
+        self.books_ms = NEVER  # a control record is told of at once
         return self._outcome(offset + 1, now_ms, alerts, blocks, None, [])
 
     # -- what a row's readings lead to --------------------------------------------------------------------------------------------
