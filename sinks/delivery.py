@@ -61,7 +61,7 @@ class ChannelDelivery:
     ) -> None:
         self.name = channel.name
         self._channel, self._wants, self._ledger, self._outbox, self._stop = channel, wants, ledger, outbox, stop
-        self._progress = Progress(offsets, self.name)
+        self._progress = Progress(offsets, self.name, outbox)
         self._senders, self._max_age_ms, self._backoff, self._draw, self._now_ms = senders, max_age_ms, backoff, draw, now_ms
         self._pending = Pending()
         self._unloaded = True  # the ledger owes more than is in memory
@@ -71,7 +71,7 @@ class ChannelDelivery:
         self._pool = ThreadPoolExecutor(senders, thread_name_prefix=f"send-{self.name}")
         self._wake = threading.Event()
         self._pause_s = SLOW_S
-        self._rung = bell is not None
+        self._bell = bell
         self._housekeeping_s = 0.0
         self._sending = Trouble(logger, "sinks.delivery", self.name)
         self._writing = Trouble(logger, "sinks.ledger", self.name)
@@ -98,7 +98,7 @@ class ChannelDelivery:
         if moved:
             self._pause_s = QUICK_S
             return
-        pause_s = RUNG_S if self._rung else self._pause_s
+        pause_s = RUNG_S if self._bell else self._pause_s
         due_ms = self._pending.next_ms()
         if due_ms is not None and self._may_retry():
             pause_s = min(pause_s, max(0.001, (due_ms - self._now_ms()) / 1000))
@@ -221,6 +221,8 @@ class ChannelDelivery:
             self._writing.report(error)
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            if self._bell is not None:
+                self._bell.unsubscribe(self._wake.set)
             self._progress.close()
             self._outbox.close()
             self._ledger.close()

@@ -107,8 +107,8 @@ class History:
         elif row.kind == RowKind.BOOKS:
             counted = books.from_json(row.body)
             connection.execute(
-                "INSERT INTO books VALUES (?, ?, ?) ON CONFLICT (partition) DO UPDATE SET position = excluded.position, body = excluded.body"
-                " WHERE excluded.position >= position",
+                "INSERT INTO books VALUES (?, ?, ?) ON CONFLICT (partition) DO UPDATE"
+                " SET position = excluded.position, body = excluded.body WHERE excluded.position >= position",
                 (counted.partition, counted.offset, row.body),
             )
 
@@ -125,9 +125,8 @@ class History:
 
     def _new_id(self, connection: sqlite3.Connection, key: SeriesKey) -> int:
         connection.execute("INSERT OR IGNORE INTO series (kind, subject, device, metric) VALUES (?, ?, ?, ?)", key)
-        ((number,),) = connection.execute(
-            "SELECT id FROM series WHERE kind = ? AND subject = ? AND device = ? AND metric = ?", key
-        ).fetchall()
+        (found,) = connection.execute("SELECT id FROM series WHERE (kind, subject, device, metric) = (?, ?, ?, ?)", key).fetchall()
+        number = int(found[0])
         if len(self._ids) >= MAX_SERIES_IDS:
             self._ids.clear()
         self._ids[key] = number

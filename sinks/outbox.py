@@ -18,8 +18,6 @@ from telemetry.errors import OffsetTrimmed, VitalaneError
 
 logger = logging.getLogger(__name__)
 
-STREAM = "outbox"
-
 Source = tuple[int, int]
 """The number of an outbox file, and the partition in it."""
 
@@ -62,6 +60,10 @@ class Outbox:
         except OffsetTrimmed:
             return None
         return rows[0] if rows and rows[0].offset == offset else None
+
+    def stream(self, number: int) -> str:
+        """Return the name of a file's stream; of a file whose rows were read."""
+        return self._readers[number].stream
 
     def close(self) -> None:
         for reader in self._readers.values():
@@ -110,8 +112,11 @@ class Bell:
         self._thread = threading.Thread(target=self._watch, name="bell", daemon=True)
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Call `wake`, which must return at once, at every change. Before `start`."""
-        self._wakes.append(wake)
+        """Call `wake`, which must return at once, at every change."""
+        self._wakes = [*self._wakes, wake]
+
+    def unsubscribe(self, wake: Callable[[], None]) -> None:
+        self._wakes = [other for other in self._wakes if other != wake]
 
     def start(self) -> None:
         self._thread.start()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from journal.offsets import ConsumerOffsets
-from sinks.outbox import STREAM, Source
+from sinks.outbox import Outbox, Source
 
 EVERY_S = 5.0
 
@@ -13,9 +13,10 @@ EVERY_S = 5.0
 class Progress:
     """Publishes one destination's cursor in the offsets file, from the one thread that serves it."""
 
-    def __init__(self, path: Path | None, consumer: str) -> None:
+    def __init__(self, path: Path | None, consumer: str, outbox: Outbox) -> None:
         self._path = path
         self._consumer = consumer
+        self._outbox = outbox
         self._offsets: ConsumerOffsets | None = None
         self._published: dict[Source, int] = {}
         self._next_s = 0.0
@@ -29,13 +30,9 @@ class Progress:
             return
         if self._offsets is None:
             self._offsets = ConsumerOffsets(self._path)
-        # A file has one partition as a rule and is then known by its own number.
-        numbers = {file for file, _ in cursor}
-        single = all(partition == 0 for _, partition in cursor)
-        if single:
-            self._offsets.commit(STREAM, self._consumer, {file: cursor[(file, 0)] for file in numbers})
-        else:
-            self._offsets.commit(STREAM, self._consumer, {partition: offset for (_, partition), offset in cursor.items()})
+        for file in {file for file, _ in cursor}:
+            offsets = {partition: offset for (number, partition), offset in cursor.items() if number == file}
+            self._offsets.commit(self._outbox.stream(file), self._consumer, offsets)
         self._published = dict(cursor)
 
     def close(self) -> None:

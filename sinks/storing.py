@@ -46,7 +46,7 @@ class StoreDelivery:
         """`pause_s` is how long to let rows gather: a store has no hurry, and fewer larger writes cost less."""
         self.name = name
         self._store, self._ledger, self._outbox, self._stop = store, ledger, outbox, stop
-        self._progress = Progress(offsets, name)
+        self._progress = Progress(offsets, name, outbox)
         self._pause_s, self._max_rows, self._backoff, self._draw, self._now_ms = pause_s, max_rows, backoff, draw, now_ms
         self._cursor = ledger.cursor()
         self._trimmed = 0
