@@ -7,7 +7,6 @@ import base64
 import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from journal.messages import FLAG_DUP, FLAG_RETAIN, QOS_SHIFT, decode_messages
@@ -16,30 +15,33 @@ from journal.rows import Row, RowKind
 from telemetry import blocks
 
 
-def export(path: Path, *, partition: int | None = None, offset: int = 0) -> Iterator[str]:
-    """Yield the journal's lines, partition after partition (or one), from `offset` or the first row retained, up to where it ends now."""
-    with JournalReader(path) as reader:
-        for one in range(reader.partitions) if partition is None else [partition]:
-            head = reader.head(one)
-            at = max(offset, reader.first(one))
-            while at < head and (rows := reader.read(one, at)):
-                for row in rows:
-                    yield from lines(row)
-                at = rows[-1].offset + rows[-1].count
+def export(reader: JournalReader, *, first: int | None = None, payload: bool = True) -> Iterator[str]:
+    """Yield a journal's lines, partition after partition, from offset `first` (or the first retained) up to where each ends now.
+
+    Without `payload`, lines say what there is and not what is in it.
+    """
+    for partition in range(reader.partitions):
+        head = reader.head(partition)
+        at = max(first or 0, reader.first(partition))
+        while at < head and (rows := reader.read(partition, at)):
+            for row in rows:
+                yield from lines(row, payload=payload)
+            at = rows[-1].offset + rows[-1].count
 
 
-def lines(row: Row) -> Iterator[str]:
+def lines(row: Row, *, payload: bool = True) -> Iterator[str]:
     """Yield the lines of one row."""
     common: dict[str, Any] = {"partition": row.partition, "offset": row.offset, "kind": row.kind.name.lower(), "time_ms": row.time_ms}
     if row.kind == RowKind.MESSAGES:
         messages = decode_messages(row.body)
-        for index, (topic, payload, flags) in enumerate(zip(messages.topics, messages.payloads, messages.flags, strict=True)):
-            line = common | {"offset": row.offset + index} | _text("topic", topic) | _text("payload", payload)
-            yield _json(line | {"qos": flags >> QOS_SHIFT, "retain": bool(flags & FLAG_RETAIN), "dup": bool(flags & FLAG_DUP)})
+        for index, (topic, content, flags) in enumerate(zip(messages.topics, messages.payloads, messages.flags, strict=True)):
+            line = common | {"offset": row.offset + index} | _text("topic", topic)
+            line |= {"qos": flags >> QOS_SHIFT, "retain": bool(flags & FLAG_RETAIN), "dup": bool(flags & FLAG_DUP)}
+            yield _json(line | (_text("payload", content) if payload else {"bytes": len(content)}))
         return
     if row.source_offset >= 0:
         common |= {"source_offset": row.source_offset, "source_part": row.source_part}
-    yield _json(common | _body(row))
+    yield _json(common | (_body(row) if payload else {"bytes": len(row.body)}))
 
 
 def _body(row: Row) -> dict[str, Any]:

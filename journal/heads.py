@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from journal.chain import link
-from journal.rows import OFFSET_MASK, Row, RowKind, row_id
+from journal.rows import OFFSET_MASK, Row, row_id
 from telemetry.errors import JournalCorrupt
 
 
@@ -50,7 +50,7 @@ def read_head(connection: sqlite3.Connection, path: Path, partition: int) -> Hea
     return Head(row.offset + count, digest, time_ms)
 
 
-def read_latest(connection: sqlite3.Connection) -> dict[tuple[int, RowKind], Latest]:
+def read_latest(connection: sqlite3.Connection) -> dict[tuple[int, int], Latest]:
     """Return the newest row and the greatest source by partition and kind."""
     select = "SELECT partition, kind, offset, source_offset, source_part FROM latest"
-    return {(partition, RowKind(kind)): Latest(offset, (at, part)) for partition, kind, offset, at, part in connection.execute(select)}
+    return {(partition, kind): Latest(offset, (at, part)) for partition, kind, offset, at, part in connection.execute(select)}

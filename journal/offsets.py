@@ -6,6 +6,7 @@ that keep their place elsewhere as well (the flow's recovery, a channel's ledger
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +26,19 @@ class ConsumerOffsets:
     def __init__(self, path: Path) -> None:
         self.path = path
         lock = storage.WriterLock(path, wait=True)  # changing a file to WAL mode is not for two at once
-        try:
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            try:
-                self._connection.execute(f"PRAGMA busy_timeout = {storage.BUSY_MS}")
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = FULL")
-                self._connection.execute(_SCHEMA)
-            except BaseException:
-                self._connection.close()
-                raise
-        except sqlite3.Error as error:
-            raise storage.translate(error, path, "opened") from error
-        finally:
-            lock.release()
+        with storage.explained(path, "opened"), closing(lock), ExitStack() as undo:
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=storage.BUSY_MS / 1000)
+            self._connection = undo.enter_context(closing(connection))
+            self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(_SCHEMA)
+            undo.pop_all()
 
     def commit(self, stream: str, consumer: str, offsets: Mapping[int, int]) -> None:
         """Record that a consumer has done with everything below these offsets; on the disk on return."""
         rows = [(stream, consumer, partition, offset) for partition, offset in offsets.items()]
-        try:
-            with storage.transaction(self._connection):
-                self._connection.executemany("INSERT OR REPLACE INTO committed VALUES (?, ?, ?, ?)", rows)
-        except sqlite3.Error as error:
-            raise storage.translate(error, self.path, "written") from error
+        with storage.explained(self.path, "written"), storage.transaction(self._connection):
+            self._connection.executemany("INSERT OR REPLACE INTO committed VALUES (?, ?, ?, ?)", rows)
 
     def committed(self, stream: str, consumer: str) -> dict[int, int]:
         """Return a consumer's offset in each partition where it ever committed one."""
@@ -77,7 +68,5 @@ class ConsumerOffsets:
         self.close()
 
     def _select(self, select: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
-        try:
+        with storage.explained(self.path, "read"):
             return self._connection.execute(select, values).fetchall()
-        except sqlite3.Error as error:
-            raise storage.translate(error, self.path, "read") from error

@@ -5,7 +5,7 @@ does not check the hash chain; `journal.verify` does.
 """
 
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,10 @@ class JournalReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._connection = storage.open_read_only(path)
-            try:
-                self.stream, self.partitions = storage.read_stream(self._connection, path)
-            except BaseException:
-                self._connection.close()
-                raise
-        except sqlite3.Error as error:
-            raise storage.translate(error, path, "opened") from error
+        with storage.explained(path, "opened"), ExitStack() as undo:
+            self._connection = undo.enter_context(closing(storage.open_read_only(path)))
+            self.stream, self.partitions = storage.read_stream(self._connection, path)
+            undo.pop_all()
 
     def read(self, partition: int, offset: int, *, max_rows: int = 64, max_bytes: int = 4 << 20) -> list[Row]:
         """Return rows from `offset` on, in order, at least one if there is any; [] where nothing is new.

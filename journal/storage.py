@@ -7,7 +7,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +71,18 @@ def translate(error: sqlite3.Error, path: Path, doing: str) -> VitalaneError:
     return VitalaneError(f"{told}: {error}")
 
 
+@contextmanager
+def explained(path: Path, doing: str) -> Iterator[None]:
+    """Raise what SQLite and the system refuse in the block as a sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error, path, doing) from error
+    except OSError as error:
+        msg = f"{path} could not be {doing}: {error.strerror} ({error.filename or path.parent})"
+        raise VitalaneError(msg) from error
+
+
 def free_disk_bytes(path: Path) -> int:
     """Return the space left on the disk of a file, where the system knows."""
     try:
@@ -111,12 +123,9 @@ class WriterLock:
 
     def __init__(self, path: Path, *, wait: bool = False) -> None:
         lock_path = path.with_name(path.name + ".lock")
-        try:
+        with explained(path, "opened for writing"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            msg = f"{path} could not be opened for writing: {error.strerror} ({error.filename})"
-            raise VitalaneError(msg) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -127,7 +136,7 @@ class WriterLock:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 
-    def release(self) -> None:
+    def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -140,10 +149,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
 
 
 @contextmanager
@@ -208,17 +216,17 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     if not path.exists():
         msg = f"there is no journal at {path}"
         raise VitalaneError(msg)
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    return connection
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
+    )
 
 
 def open_for_writing(path: Path, stream: Stream, max_bytes: int | None, log_kept_bytes: int) -> sqlite3.Connection:
     """Return a connection that writes, on a new journal if there is none; the caller holds the writer's lock."""
     if not path.exists():
         create(path, stream)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
+    with ExitStack() as undo:
+        connection = undo.enter_context(closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)))
         _require_stream(connection, path, stream)
         for setting in (
             f"busy_timeout = {BUSY_MS}",
@@ -232,9 +240,7 @@ def open_for_writing(path: Path, stream: Stream, max_bytes: int | None, log_kept
             connection.execute(f"PRAGMA {setting}").fetchone()
         if max_bytes is not None:
             connection.execute(f"PRAGMA max_page_count = {max(1, max_bytes // PAGE_BYTES)}").fetchone()
-    except BaseException:
-        connection.close()
-        raise
+        undo.pop_all()
     return connection
 
 

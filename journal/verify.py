@@ -43,6 +43,16 @@ class Verification(NamedTuple):
     problem: str  # of the first partition that has one
     partitions: list[PartitionVerification]
 
+    def lines(self) -> list[str]:
+        """Return what was found, a line a partition."""
+        found = [
+            f"partition {one.partition}: offsets {one.first} to {one.next_offset}, {one.rows} rows, {one.messages} messages, "
+            + (f"NOT PROVED: {one.problem}" if one.problem else f"proved, head {one.head_hash}")
+            for one in self.partitions
+        ]
+        unnamed = bool(self.problem) and not any(one.problem for one in self.partitions)
+        return [*found, f"NOT PROVED: {self.problem}"] if unnamed else found
+
 
 class _Anchor(NamedTuple):
     offset: int

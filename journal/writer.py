@@ -13,6 +13,7 @@ new rows although the disk stays full.
 import logging
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from journal import retention, storage
@@ -47,21 +48,14 @@ class JournalWriter:
             raise VitalaneError(msg)
         self.path = path
         self._reserve_bytes = reserve_bytes
-        self._lock = storage.WriterLock(path)
-        try:
-            self._connection = storage.open_for_writing(path, storage.Stream(stream, partitions), max_bytes, _LOG_KEPT_BYTES)
-            try:
-                self._heads = [read_head(self._connection, path, partition) for partition in range(partitions)]
-                self._latest = read_latest(self._connection)
-            except BaseException:
-                self._connection.close()
-                raise
-        except sqlite3.Error as error:
-            self._lock.release()
-            raise storage.translate(error, path, "opened") from error
-        except BaseException:
-            self._lock.release()
-            raise
+        with storage.explained(path, "opened"), ExitStack() as undo:
+            self._lock = undo.enter_context(closing(storage.WriterLock(path)))
+            self._connection = undo.enter_context(
+                closing(storage.open_for_writing(path, storage.Stream(stream, partitions), max_bytes, _LOG_KEPT_BYTES))
+            )
+            self._heads = [read_head(self._connection, path, partition) for partition in range(partitions)]
+            self._latest = read_latest(self._connection)
+            undo.pop_all()
         self._time_ms = max(head.time_ms for head in self._heads)
         self._checkpoint_problem = ""
         self._unchecked_bytes = 0  # appended since the last checkpoint, about
@@ -79,7 +73,7 @@ class JournalWriter:
         self._require_space(size)
         time_ms = max(time_ms, self._time_ms)
         heads: dict[int, Head] = {}
-        latest: dict[tuple[int, RowKind], Latest] = {}
+        latest: dict[tuple[int, int], Latest] = {}
         offsets: list[int] = []
         records: list[tuple[int | bytes, ...]] = []
         for partition, kind, count, body, source_offset, source_part in entries:
@@ -91,14 +85,11 @@ class JournalWriter:
             key, source = (partition, kind), (source_offset, source_part)
             before = latest.get(key) or self._latest.get(key)
             latest[key] = Latest(offset, max(source, before.source) if before else source)
-        try:
-            with storage.transaction(self._connection):
-                self._connection.executemany(_INSERT_ROW, records)
-                self._connection.executemany(
-                    _INSERT_LATEST, [(partition, int(kind), at, *source) for (partition, kind), (at, source) in latest.items()]
-                )
-        except sqlite3.Error as error:
-            raise storage.translate(error, self.path, "written") from error
+        with storage.explained(self.path, "written"), storage.transaction(self._connection):
+            self._connection.executemany(_INSERT_ROW, records)
+            self._connection.executemany(
+                _INSERT_LATEST, [(partition, int(kind), at, *source) for (partition, kind), (at, source) in latest.items()]
+            )
         for partition, head in heads.items():
             self._heads[partition] = head
         self._latest.update(latest)
@@ -124,16 +115,14 @@ class JournalWriter:
         A partition without a floor keeps everything. Space is not given back but used again by the next rows. Verification still works:
         the hash before the first row retained is kept.
         """
-        try:
+        with storage.explained(self.path, "trimmed"):
             return retention.trim(
                 self._connection, len(self._heads), max_age_ms=max_age_ms, max_bytes=max_bytes, now_ms=now_ms, floor=floor
             )
-        except sqlite3.Error as error:
-            raise storage.translate(error, self.path, "trimmed") from error
 
     def close(self) -> None:
         self._connection.close()
-        self._lock.release()
+        self._lock.close()
 
     def __enter__(self) -> "JournalWriter":
         return self
