@@ -1,0 +1,51 @@
+"""Which journal partition a message belongs to: a function of its subject where the registry knows it, else of its device.
+
+All messages of a subject are in one partition, so that one row order exists of all that is known of it. CRC-32 of the name, because it must
+be the same in every process and every year; Python's own hash is neither.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from zlib import crc32
+
+from ingest.topics import OWN_ALERTS, REMEMBERED_TOPICS, parse
+
+OWN = -1
+"""Where our own alerts go, should a subscription bring them back: nowhere."""
+
+
+def partition_of(name: str, partitions: int) -> int:
+    """Return the partition of a subject or a device."""
+    return crc32(name.encode()) % partitions
+
+
+def subjects_of(registry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the subject of each device in a registry record."""
+    return {entry["device"]: entry["subject"] for entry in registry["devices"] if entry.get("subject")}
+
+
+class Router(dict[bytes, int]):
+    """Topic -> partition, worked out once for each topic and forgotten when there are too many."""
+
+    def __init__(self, partitions: int, subjects: Mapping[str, str]) -> None:
+        super().__init__()
+        self.partitions = partitions
+        self._subjects = subjects
+
+    def __missing__(self, topic: bytes) -> int:
+        if len(self) >= REMEMBERED_TOPICS:
+            self.clear()
+        partition = self[topic] = self._work_out(topic)
+        return partition
+
+    def route(self, topics: Iterable[bytes]) -> list[int]:
+        """Return the partition of each topic, or OWN."""
+        return [self[topic] for topic in topics]
+
+    def _work_out(self, topic: bytes) -> int:
+        if topic.startswith(OWN_ALERTS):
+            return OWN
+        parsed = parse(topic)
+        if parsed is None:
+            return crc32(topic) % self.partitions  # nobody's: anywhere, but not all of them in one partition
+        return partition_of(self._subjects.get(parsed.device, parsed.device), self.partitions)

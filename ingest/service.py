@@ -1,0 +1,221 @@
+"""From the broker to the journal. Its law: message, journal, fsync, acknowledgement, in this order and in the order of arrival.
+
+One thread: it receives what has come, waits a little for company (`grouping`), commits all of it in one transaction and acknowledges it.
+What a lost connection brought is committed like everything else, but acknowledged on no other connection: the broker sends it again, and
+twice is once downstream.
+
+When the journal is full, nothing more is read and nothing acknowledged: the broker holds what comes. The group in hand is tried again until
+there is room.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from ingest.controls import control_entries
+from ingest.grouping import Grouping
+from ingest.mqtt import Connection
+from ingest.routing import Router, subjects_of
+from ingest.settings import IngestSettings, IngestStatus
+from ingest.stream import Received
+from journal.messages import encode_messages
+from journal.offsets import ConsumerOffsets
+from journal.reader import JournalReader
+from journal.rows import Entry, RowKind
+from journal.writer import JournalWriter
+from telemetry.clock import utc_now_ms
+from telemetry.errors import JournalFull
+
+logger = logging.getLogger(__name__)
+
+GROUP_BYTES = 4 << 20  # of payloads in one commit, about
+SHORTEST_WAIT_S = 0.0001
+LONGEST_WAIT_S = 0.25  # so that a stop is noticed
+STATUS_EVERY_S = 1.0
+FULL_FIRST_S, FULL_LONGEST_S = 0.1, 5.0
+
+
+def run(
+    settings: IngestSettings,
+    writer: JournalWriter,
+    offsets: ConsumerOffsets | None,
+    controls: Sequence[bytes],
+    stop: threading.Event,
+    on_status: Callable[[IngestStatus], None] | None,
+) -> None:
+    """Journal what the broker brings until `stop` is set, then commit and acknowledge what is in hand and take leave.
+
+    `controls` are the JSON bodies of the records that hold from here on; one of type `registry` also says which device watches which
+    subject.
+    Faults of the network and a full disk are waited out. Raises ConfigError for TLS files that cannot be used, and what the journal raises
+    when it can no longer be written.
+    """
+    _Ingest(settings, writer, offsets, controls, stop, on_status or (lambda _: None)).run(controls)
+
+
+class _Ingest:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        writer: JournalWriter,
+        offsets: ConsumerOffsets | None,
+        controls: Sequence[bytes],
+        stop: threading.Event,
+        on_status: Callable[[IngestStatus], None],
+    ) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._offsets = offsets
+        self._stop = stop
+        self._on_status = on_status
+        self._connection = Connection(settings.broker, settings.max_payload_bytes)
+        self._receiver = self._connection.receiver
+        with JournalReader(writer.path) as reader:
+            self._stream, self._partitions = reader.stream, reader.partitions
+            self._controls = control_entries(reader, controls)
+        registries = [record for record in map(json.loads, controls) if record["type"] == "registry"]
+        self._router = Router(self._partitions, subjects_of(registries[-1]) if registries else {})
+        self._grouping = Grouping(
+            commit_messages=settings.commit_messages, commit_ms=settings.commit_ms, partitions=self._partitions
+        )  # fmt: skip
+        now = time.monotonic()
+        self._row_at = [now] * self._partitions  # when each partition last got a row
+        self._tick_at = now + settings.tick_ms / 1000
+        self._retention_at = now
+        self._status = IngestStatus(0, 0, 0, 0, connected=False, error="")
+        self._told: IngestStatus | None = None
+        self._tell_at = now
+        self._full = ""  # what the journal said when it was full
+
+    def run(self, controls: Sequence[bytes]) -> None:
+        logger.info("ingest.started partitions=%d controls=%d appended=%d", self._partitions, len(controls), len(self._controls))
+        if self._controls:
+            self._append(self._controls)
+        while not self._stop.is_set():
+            timeout_s = min(LONGEST_WAIT_S, max(0.0, self._tick_at - time.monotonic()))
+            if self._connection.wait(timeout_s, self._stop):
+                self._receive()
+            self._commit()
+            self._retain()
+            self._tell()
+        self._connection.close()
+        self._tell()
+        logger.info("ingest.stopped received=%d commits=%d", self._status.received, self._status.commits)
+
+    def _receive(self) -> None:
+        """Read what has come, and what comes while it is worth waiting for."""
+        most = self._settings.commit_messages
+        self._receiver.receive(most, GROUP_BYTES)
+        waiting = self._receiver.waiting
+        wait_s = self._grouping.wait_s(time.monotonic(), waiting) if waiting else 0.0
+        if wait_s > SHORTEST_WAIT_S and self._connection.connected:
+            self._stop.wait(wait_s)
+            self._receiver.receive(most, GROUP_BYTES)
+            self._grouping.waited(brought_more=self._receiver.waiting > waiting)
+
+    def _commit(self) -> None:
+        """Journal what was received and what time has passed, then acknowledge."""
+        received = self._receiver.take()
+        started = time.monotonic()
+        entries = self._entries(received) if received.topics else []
+        if started >= self._tick_at:
+            entries += self._ticks(started, {entry.partition for entry in entries})
+        if entries and not self._append(entries):
+            return
+        if received.acks:
+            self._receiver.acknowledge(received.acks)
+        if received.topics:
+            self._grouping.committed(started, len(received.topics))
+
+    def _entries(self, received: Received) -> list[Entry]:
+        """Return a row of messages for each partition that got some."""
+        columns: list[tuple[list[bytes], list[bytes], bytearray]] = [([], [], bytearray()) for _ in range(self._partitions)]
+        own = 0
+        for topic, payload, flags, partition in zip(
+            received.topics, received.payloads, received.flags, self._router.route(received.topics), strict=True
+        ):
+            if partition < 0:
+                own += 1
+                continue
+            topics, payloads, all_flags = columns[partition]
+            topics.append(topic)
+            payloads.append(payload)
+            all_flags.append(flags)
+        if own:
+            self._status = self._status._replace(own_alerts=self._status.own_alerts + own)
+        return [
+            Entry(partition, RowKind.MESSAGES, len(topics), encode_messages(topics, payloads, bytes(all_flags)))
+            for partition, (topics, payloads, all_flags) in enumerate(columns)
+            if topics
+        ]
+
+    def _ticks(self, now: float, busy: set[int]) -> list[Entry]:
+        """Return a tick for each partition that has had no row for so long, and gets none now."""
+        tick_s = self._settings.tick_ms / 1000
+        idle = [partition for partition, at in enumerate(self._row_at) if now - at >= tick_s and partition not in busy]
+        self._tick_at = min((at + tick_s for partition, at in enumerate(self._row_at) if partition not in idle), default=now + tick_s)
+        self._tick_at = max(self._tick_at, now + tick_s / 10)
+        return [Entry(partition, RowKind.TICK, 1, b"") for partition in idle]
+
+    def _append(self, entries: list[Entry]) -> bool:
+        """Append, waiting for room where there is none. Return False where the stop came before the room: then nothing was written."""
+        time_ms = utc_now_ms()  # when it was received, also where it waits for room
+        delay_s = FULL_FIRST_S
+        while True:
+            try:
+                self._writer.append(entries, time_ms)
+            except JournalFull as error:
+                self._say_full(str(error))
+            else:
+                break
+            self._trim()
+            self._connection.keep()
+            self._tell()
+            if self._stop.wait(delay_s):
+                return False
+            delay_s = min(FULL_LONGEST_S, delay_s * 2)
+        if self._full:
+            self._full = ""
+            logger.warning("ingest.journal_resumed")
+        now = time.monotonic()
+        for entry in entries:
+            self._row_at[entry.partition] = now
+        received = sum(entry.count for entry in entries if entry.kind == RowKind.MESSAGES)
+        status = self._status
+        self._status = status._replace(received=status.received + received, commits=status.commits + 1, last_commit_ms=time_ms)
+        return True
+
+    def _say_full(self, reason: str) -> None:
+        if not self._full:
+            logger.error("ingest.journal_full reason=%r acknowledging=no", reason)
+        self._full = reason
+
+    def _retain(self) -> None:
+        if time.monotonic() >= self._retention_at:
+            self._trim()
+
+    def _trim(self) -> None:
+        """Remove what is too old or too much and what every consumer has read."""
+        retention = self._settings.retention
+        self._retention_at = time.monotonic() + retention.every_s
+        if self._offsets is None or (retention.max_age_ms is None and retention.max_bytes is None):
+            return
+        floor = self._offsets.floor(self._stream, retention.consumers, self._partitions)
+        try:
+            removed = self._writer.trim(
+                max_age_ms=retention.max_age_ms, max_bytes=retention.max_bytes, now_ms=self._writer.last_time_ms(), floor=floor
+            )
+        except JournalFull:
+            return  # said where something is to be written
+        if removed:
+            logger.info("ingest.journal_trimmed rows=%d", removed)
+
+    def _tell(self) -> None:
+        """Tell how it stands: at once where the connection or the fault changes, else every second."""
+        status = self._status._replace(connected=self._connection.connected, error=self._full or self._connection.error)
+        told, now = self._told, time.monotonic()
+        if told is None or (told.connected, told.error) != (status.connected, status.error) or (now >= self._tell_at and told != status):
+            self._told, self._tell_at = status, now + STATUS_EVERY_S
+            self._on_status(status)
