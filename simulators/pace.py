@@ -79,9 +79,9 @@ class _Track:
         target_ms = self._target_ms(elapsed_s, over)
         for _ in range(ROUND):
             head_ms = self._head_ms(target_ms)
-            if head_ms > target_ms:
+            if head_ms is None or head_ms > target_ms:
                 self.behind_ms = 0
-                return (head_ms - target_ms) / 1000 / (self._feed.speed or 1.0)
+                return inf if head_ms is None else (head_ms - target_ms) / 1000 / (self._feed.speed or 1.0)
             message = self._ready.popleft()
             if not publisher.send(message):
                 self._ready.appendleft(message)
@@ -90,14 +90,12 @@ class _Track:
         self.behind_ms = 0 if target_ms == inf else max(0, round(target_ms) - self.event_ms)
         return 0.0
 
-    def _head_ms(self, target_ms: float) -> float:
-        """Return the event time of the next message, having fetched it where it can be due; infinity where nothing follows."""
+    def _head_ms(self, target_ms: float) -> int | None:
+        """Return the event time of the next message, having fetched it where it can be due; None where nothing follows."""
         source = self._feed.source
         while not self._ready:
             next_ms = source.next_ms
-            if next_ms is None:
-                return inf
-            if next_ms > target_ms:
+            if next_ms is None or next_ms > target_ms:
                 return next_ms
             self._ready.extend(source.take())
         return self._ready[0].time_ms

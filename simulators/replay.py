@@ -81,9 +81,9 @@ def scan(path: Path, *, kind: str = "shipment") -> Span:
 def shift_to_now(span: Span, speed: float, now_ms: int) -> int:
     """Return what to add to each time so that, played from now at `speed`, the last reading is sent at the instant that it is stamped with.
 
-    No reading is ahead of the clock then, at any speed of at least 1.
+    No reading is ahead of the clock then. Slower than real time the first reading is the one that is sent at its instant.
     """
-    plays_ms = (span.last_ms - span.first_ms) / speed if speed else 0.0
+    plays_ms = (span.last_ms - span.first_ms) / max(speed, 1.0) if speed else 0.0
     return now_ms + round(plays_ms) - span.last_ms
 
 
@@ -142,7 +142,7 @@ def write_rows(rows: Iterable[Row], file: TextIO) -> int:
 
 
 def _payload(packet: Sequence[Row], time_ms: int) -> bytes:
-    if all(not row.unit or unit_code(row.unit) == ROUTINE_UNITS.get(row.metric) for row in packet):
+    if all(not row.unit or unit_code(row.unit) == ROUTINE_UNITS.get(row.metric, "") for row in packet):
         return encode_values({row.metric: row.value for row in packet}, time_ms)
     return encode_batch(Sample(row.metric, row.value, time_ms, row.unit or None) for row in packet)
 

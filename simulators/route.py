@@ -36,8 +36,8 @@ class Routes:
     def advance(self, seconds: float, tick_s: float) -> Booleans:
         """Drive on for one tick; return who moves."""
         into = (seconds + self._lead_s) % self._cycle_s
-        ramp = np.clip(np.minimum(into, self._drive_s - into) / START_UP_S, 0.0, 1.0)
-        traffic = np.clip(self._random.normal(1.0, 0.06, into.size), 0.7, 1.2)
+        ramp = np.maximum(np.minimum(np.minimum(into, self._drive_s - into) / START_UP_S, 1.0), 0.0)
+        traffic = np.maximum(self._random.normal(1.0, 0.06, into.size), 0.7)
         self._speed = self._cruise * ramp * traffic
         self._way = (self._way + self._speed * tick_s) % (2 * self._length)
         return self._speed > 0.0

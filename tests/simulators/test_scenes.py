@@ -1,5 +1,6 @@
 """The demo's scene keeps its word: what its truth says is what its messages show, and they show nothing else."""
 
+import itertools
 import json
 from collections import defaultdict
 
@@ -74,11 +75,7 @@ def scanned(feeds, ahead):
                 ("desaturation", device, *run) for run in runs(readings, lambda value: value < 90, HELD_MS[IncidentKind.DESATURATION])
             ]
             times = [time_ms for time_ms, _ in readings]
-            found += [
-                ("probe_silent", device, a, b)
-                for a, b in zip(times, times[1:], strict=False)
-                if b - a >= HELD_MS[IncidentKind.PROBE_SILENT]
-            ]
+            found += [("probe_silent", device, a, b) for a, b in itertools.pairwise(times) if b - a >= HELD_MS[IncidentKind.PROBE_SILENT]]
     return sorted(found)
 
 

@@ -23,7 +23,7 @@ def test_the_compressor_keeps_two_to_eight_degrees_for_a_day(decade):
     """Fifty seeds: an alert on a vehicle that nobody tampered with would be our own invention."""
     for seed in range(10 * decade, 10 * decade + 10):
         print("seed", seed)
-        _, _, columns = series(Shipments(2, seed=seed, start_ms=START, report_ms=120_000), START + 24 * HOUR)
+        _, _, columns = series(Shipments(2, seed=seed, start_ms=START, report_ms=300_000), START + 24 * HOUR)
         assert columns["temperature"].min() > 2.0
         assert columns["temperature"].max() < 8.0
 
