@@ -4,6 +4,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -165,25 +166,15 @@ class Loop(Protocol):
 @contextmanager
 def running(stop: threading.Event, *loops: Loop) -> Iterator[None]:
     """Run loops in threads; stop them at the end and raise what they raised."""
-    failures: list[BaseException] = []
-
-    def guarded(loop: Loop) -> None:
-        try:
-            loop.run()
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(loop,), daemon=True) for loop in loops]
-    for thread in threads:
-        thread.start()
+    pool = ThreadPoolExecutor(max(1, len(loops)))
+    futures = [pool.submit(loop.run) for loop in loops]
     try:
         yield
     finally:
         stop.set()
-        for thread in threads:
-            thread.join(PATIENCE_S)
-    assert not failures, failures
-    assert not any(thread.is_alive() for thread in threads)
+        pool.shutdown(wait=False)
+        for future in futures:
+            future.result(PATIENCE_S)
 
 
 def eventually(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
@@ -246,7 +237,7 @@ class Receiver:
                 except OSError:  # the other side has given up
                     self.close_connection = True
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *args: Any) -> None:
                 """Say nothing."""
 
         self.released = threading.Event()
