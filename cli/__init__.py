@@ -1,0 +1,1 @@
+"""One door: the commands, and the composition root where adapters are chosen."""

@@ -1,0 +1,123 @@
+"""Ingest put together: its settings from the configuration, the journal's writer, and the control records that say what holds from here on.
+
+The whole set is written at every start: a replay finds it behind whatever retention has removed, and the record that listening begins keeps
+silence from being proved over a time when nobody listened.
+"""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+from cli.configuration import Configuration, flow_terms
+from cli.exits import Unreachable
+from cli.registry import RegistryModel
+from cli.settings import Account
+from cli.status import StatusFile
+from flows.service import CONSUMER, TELEMETRY, telemetry_path
+from ingest.service import run as run_ingest
+from ingest.settings import BrokerSettings, IngestSettings, IngestStatus, RetentionSettings, TlsSettings
+from journal.offsets import ConsumerOffsets
+from journal.rows import Entry, RowKind
+from journal.writer import JournalWriter
+from rules.control import listening_record, registry_record, rules_record, settings_record, stopped_record
+from rules.rule import RuleSet
+from telemetry.clock import utc_now_ms
+from telemetry.errors import JournalCorrupt, JournalFull, VitalaneError
+
+FULL_RETRY_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet, stop: threading.Event) -> None:
+    """Ingest until told to stop. Raises Unreachable where the journal cannot be opened for writing."""
+    data_dir, partitions = configuration.data_dir, configuration.settings.partitions
+    settings = ingest_settings(configuration)
+    controls = [
+        settings_record(flow_terms(configuration.settings)),
+        registry_record(registered.assignments(), registered.own_metrics()),
+        rules_record(rules, applied_by="configuration"),
+        listening_record(),
+    ]
+    latest = IngestStatus(0, 0, 0, 0, connected=False, error="")
+
+    def on_status(status: IngestStatus) -> None:
+        nonlocal latest
+        latest = status
+
+    def look() -> dict[str, Any]:
+        return latest._asdict()
+
+    with (
+        _writer(telemetry_path(data_dir), partitions) as writer,
+        ConsumerOffsets(data_dir / "offsets.db") as offsets,
+        StatusFile(data_dir, "ingest", look),
+    ):
+        _append(writer, partitions, controls, stop)
+        run_ingest(settings, writer, offsets, controls, stop, on_status)
+        try:
+            writer.append(_entries(partitions, [stopped_record()]), utc_now_ms())
+        except JournalFull:
+            return  # nothing more is said where there is no room: the next start says that listening begins anew
+
+
+def ingest_settings(configuration: Configuration) -> IngestSettings:
+    """Return what the configuration says of ingest, its secret read."""
+    broker, ingest = configuration.settings.broker, configuration.settings.ingest
+    return IngestSettings(
+        broker=BrokerSettings(
+            host=broker.host,
+            port=broker.port,
+            protocol=broker.protocol,
+            client_id=broker.client_id,
+            topics=tuple(broker.topics),
+            qos=broker.qos,
+            keepalive_s=broker.keepalive_s,
+            max_inflight=broker.max_inflight,
+            receiver=broker.receiver,
+            user=broker.user,
+            password=None if broker.password is None else configuration.secret(("broker", "password"), broker.password),
+            tls=_tls(configuration, broker),
+        ),
+        commit_messages=ingest.commit_messages,
+        commit_ms=ingest.commit_ms,
+        tick_ms=ingest.tick_ms,
+        max_payload_bytes=ingest.max_payload_bytes,
+        retention=RetentionSettings(ingest.retention.max_age, ingest.retention.max_size, consumers=(CONSUMER,)),
+    )
+
+
+def _tls(configuration: Configuration, account: Account) -> TlsSettings | None:
+    if account.tls is None:
+        return None
+    folder = configuration.folder
+    return TlsSettings(*(None if path is None else folder / path for path in (account.tls.ca, account.tls.certificate, account.tls.key)))
+
+
+def _writer(path: Path, partitions: int) -> JournalWriter:
+    try:
+        return JournalWriter(path, TELEMETRY, partitions)
+    except JournalCorrupt:
+        raise
+    except VitalaneError as error:
+        raise Unreachable(str(error)) from error
+
+
+def _append(writer: JournalWriter, partitions: int, bodies: list[bytes], stop: threading.Event) -> None:
+    """Write control records into every partition, waiting for room where there is none."""
+    told = False
+    while not stop.is_set():
+        try:
+            writer.append(_entries(partitions, bodies), utc_now_ms())
+        except JournalFull as error:
+            if not told:
+                logger.warning("cli.journal_full reason=%r", str(error))
+            told = True
+            stop.wait(FULL_RETRY_S)
+        else:
+            return
+
+
+def _entries(partitions: int, bodies: list[bytes]) -> list[Entry]:
+    return [Entry(partition, RowKind.CONTROL, 1, body) for partition in range(partitions) for body in bodies]

@@ -1,0 +1,71 @@
+"""The registry document: which device watches which subject, and metrics besides the catalogue's."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from cli.settings import Kind
+from documents import Strict
+from telemetry.metrics import CATALOGUE, UNITS, Metric, unit_code
+
+MAX_DEVICES = 200_000
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class DeviceEntry(Strict):
+    device: Identifier
+    subject: Identifier | None = Field(default=None, description="the shipment or patient that it watches; without it, the device itself")
+    kind: Kind
+    tags: dict[Label, str] = Field(default={}, max_length=32)
+
+
+class MetricEntry(Strict):
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    unit: str
+    low: float
+    high: float
+    title: str = ""
+
+    @field_validator("unit")
+    @classmethod
+    def _known(cls, spelling: str) -> str:
+        code = unit_code(spelling)
+        if code is None:
+            msg = f"unknown unit: it is one of {', '.join(UNITS)}"
+            raise ValueError(msg)
+        return code
+
+    @model_validator(mode="after")
+    def _is_range(self) -> "MetricEntry":
+        if self.low >= self.high:
+            msg = "`low` must be less than `high`"
+            raise ValueError(msg)
+        if self.name in CATALOGUE:
+            msg = f"`{self.name}` is in the catalogue already"
+            raise ValueError(msg)
+        return self
+
+
+class RegistryModel(Strict):
+    devices: Annotated[list[DeviceEntry], Field(max_length=MAX_DEVICES)] = []
+    metrics: Annotated[list[MetricEntry], Field(max_length=1000)] = []
+
+    @field_validator("devices")
+    @classmethod
+    def _once_each(cls, devices: list[DeviceEntry]) -> list[DeviceEntry]:
+        seen: set[str] = set()
+        for entry in devices:
+            if entry.device in seen:
+                msg = f"the device `{entry.device}` stands here twice"
+                raise ValueError(msg)
+            seen.add(entry.device)
+        return devices
+
+    def assignments(self) -> list[dict[str, Any]]:
+        """Return the devices as the control record has them."""
+        return [{**entry.model_dump(), "subject": entry.subject or entry.device} for entry in self.devices]
+
+    def own_metrics(self) -> list[Metric]:
+        return [Metric(entry.name, entry.unit, entry.low, entry.high, entry.title or entry.name) for entry in self.metrics]
