@@ -6,8 +6,8 @@ A commit costs the same for one message as for a thousand, and a row is what is 
 - The gap is half `commit_ms` up to 5,000 messages a second, grows with the rate and ends at four times `commit_ms`. A few messages hardly
   wait; under full load rows are long.
 - A group that makes rows of ROW_MESSAGES in every partition is committed at once, for longer rows gain little.
-- Where waiting brought nothing, because the broker sends no more before it sees acknowledgements (`max_inflight_messages`), the next wait
-  is half as long, down to none; now and then one short wait tries again.
+- Where waiting brings nothing, because the broker sends no more before it sees acknowledgements (`max_inflight_messages`), there is no more
+  waiting; now and then one short wait tries again.
 
 A disk that is slow groups by itself: what arrives during a commit is the next group.
 """
@@ -18,7 +18,10 @@ ORDINARY_RATE = 10_000  # messages a second at which the gap is `commit_ms`
 SHORTEST_GAP, LONGEST_GAP = 0.5, 4.0  # times `commit_ms`
 
 RATE_MEMORY_S = 0.1
+
+VAIN_WAITS = 3  # in a row: then no more waiting
 TRY_AGAIN_COMMITS = 64
+TRY_AGAIN_S = 0.0005
 
 
 class Grouping:
@@ -26,15 +29,17 @@ class Grouping:
         self.enough = min(commit_messages, ROW_MESSAGES * partitions)
         self._commit_s = commit_ms / 1000
         self._rate = 0.0  # messages a second, lately
-        self._patience = 1.0  # the part of the gap that waiting has lately been worth
         self._started = float("-inf")  # when the last commit began
-        self._impatient_commits = 0
+        self._vain = 0  # waits in a row that brought nothing
+        self._commits = 0  # since waiting was given up
 
     def wait_s(self, now: float, waiting: int) -> float:
         """Return how long to wait for more before these messages are committed."""
-        if waiting >= self.enough or self._patience == 0:
+        if waiting >= self.enough:
             return 0.0
-        return max(0.0, self._started + self.gap_s() * self._patience - now)
+        if self._vain >= VAIN_WAITS:
+            return TRY_AGAIN_S if self._commits % TRY_AGAIN_COMMITS == TRY_AGAIN_COMMITS - 1 else 0.0
+        return max(0.0, self._started + self.gap_s() - now)
 
     def gap_s(self) -> float:
         """Return the shortest time between the beginnings of two commits."""
@@ -42,18 +47,12 @@ class Grouping:
 
     def waited(self, *, brought_more: bool) -> None:
         """Learn from a wait."""
-        if brought_more:
-            self._patience = min(1.0, self._patience * 2)
-        else:
-            self._patience = self._patience / 2 if self._patience > 1 / 8 else 0.0
-            self._impatient_commits = 0
+        self._vain = 0 if brought_more else self._vain + 1
+        self._commits = 0
 
     def committed(self, started: float, messages: int) -> None:
         """Learn from a commit."""
         since = max(started - self._started, 1e-6)
         self._rate += (messages / since - self._rate) * min(1.0, since / RATE_MEMORY_S)
         self._started = started
-        if self._patience == 0:
-            self._impatient_commits += 1
-            if self._impatient_commits >= TRY_AGAIN_COMMITS:
-                self._patience = 1 / 8
+        self._commits += 1

@@ -90,7 +90,7 @@ class _Ingest:
         self._full = ""  # what the journal said when it was full
 
     def run(self, controls: Sequence[bytes]) -> None:
-        logger.info("ingest.started partitions=%d controls=%d appended=%d", self._partitions, len(controls), len(self._controls))
+        logger.info("ingest.service_started partitions=%d controls=%d appended=%d", self._partitions, len(controls), len(self._controls))
         if self._controls:
             self._append(self._controls)
         while not self._stop.is_set():
@@ -102,7 +102,7 @@ class _Ingest:
             self._tell()
         self._connection.close()
         self._tell()
-        logger.info("ingest.stopped received=%d commits=%d", self._status.received, self._status.commits)
+        logger.info("ingest.service_stopped received=%d commits=%d", self._status.received, self._status.commits)
 
     def _receive(self) -> None:
         """Read what has come, and what comes while it is worth waiting for."""

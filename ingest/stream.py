@@ -123,7 +123,7 @@ class PublishStream:
             if protocol_5:
                 payload = _after_properties(data, payload, stop)
             if payload > stop or qos == QOS or not topic:
-                raise _broken(head, topic)
+                raise _broken(head, fits=payload <= stop)
             if qos == QOS_1:
                 add_ack(packet_id)
             elif qos and self._received_before(packet_id):
@@ -162,7 +162,7 @@ class PublishStream:
         payload = body + 2 + (data[body] << 8 | data[body + 1])
         topic = data[body + 2 : payload]
         if head & QOS == QOS or not topic:
-            raise _broken(head, topic)
+            raise _broken(head, fits=True)
         if head & QOS:
             packet_id = data[payload : payload + 2]
             payload += 2
@@ -215,9 +215,9 @@ def _after_properties(data: bytes, at: int, stop: int) -> int:
     return after + length if after else stop + 1
 
 
-def _broken(head: int, topic: bytes) -> ProtocolError:
+def _broken(head: int, *, fits: bool) -> ProtocolError:
     if head & QOS == QOS:
         return ProtocolError("the broker sent a message of QoS 3, which there is not")
-    if not topic:
+    if fits:
         return ProtocolError("the broker sent a message without a topic: we offered no topic aliases")
     return ProtocolError("the broker sent a message that is shorter than what it should hold")

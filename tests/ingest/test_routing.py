@@ -1,0 +1,53 @@
+"""Routing: everything of one subject in one partition, today and in the next release."""
+
+from ingest.routing import OWN, Router, partition_of, subjects_of
+from ingest.topics import REMEMBERED_TOPICS
+
+
+def topic(device: str, form: str = "readings") -> bytes:
+    return f"vitalane/v1/patient/{device}/{form}".encode()
+
+
+def test_all_forms_of_a_device_share_its_partition():
+    router = Router(8, {})
+    assert router[topic("d1")] == router[topic("d1", "status")] == router[topic("d1", "senml")] == partition_of("d1", 8)
+
+
+def test_devices_of_one_subject_share_its_partition():
+    """A patient's monitor and pump are evaluated together, so their messages must have one order."""
+    subjects = subjects_of({"devices": [{"device": "m1", "subject": "bed-7"}, {"device": "p1", "subject": "bed-7"}, {"device": "x"}]})
+    router = Router(1000, subjects)
+    assert router[topic("m1")] == router[topic("p1")] == partition_of("bed-7", 1000)
+    assert router[topic("x")] == partition_of("x", 1000)
+
+
+def test_a_partition_is_for_ever():
+    """A device that moved to another partition would leave its history behind."""
+    assert [partition_of(name, 4) for name in ("truck-1", "truck-2", "bed-7", "é")] == [2, 0, 1, 2]
+
+
+def test_partitions_are_filled_evenly():
+    router = Router(4, {})
+    counts = [0] * 4
+    for number in range(4000):
+        counts[router[topic(f"truck-{number:05d}")]] += 1
+    assert min(counts) > 800
+
+
+def test_our_own_alerts_go_nowhere():
+    router = Router(4, {})
+    assert router.route([b"vitalane/v1/alerts/patient/desaturation", topic("d1")])[0] == OWN
+
+
+def test_a_topic_of_nobody_is_journalled_all_the_same():
+    """It is quarantined downstream, with its bytes: what was acknowledged does not disappear."""
+    router = Router(4, {})
+    assert all(partition in range(4) for partition in router.route([b"", b"a/b", b"\xff", b"vitalane/v1/fridge/x/readings"]))
+    assert len(set(router.route([b"junk/%d" % number for number in range(100)]))) == 4
+
+
+def test_the_memory_of_topics_is_bounded():
+    router = Router(4, {})
+    router.update((b"%d" % number, 0) for number in range(REMEMBERED_TOPICS))
+    assert router[b"one more"] in range(4)
+    assert len(router) == 1
