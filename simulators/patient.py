@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simulators.shipment import DAY_S, follow
-from simulators.world import Floats, Integers, Reports, TickedWorld, fleet, named
+from simulators.world import DAY_S, Floats, Integers, Reports, TickedWorld, fleet, follow, named
 
 KIND = "patient"
 VITALS = ("heart_rate", "spo2", "respiratory_rate")

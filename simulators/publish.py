@@ -199,7 +199,7 @@ class _Connection:
         self.sent += 1
         result = self._client.publish(topic, payload, self._qos, retain).rc
         if self._qos == 0 and result != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self.lost += 1
+            self.lost = self.sent - self._acks  # counted anew, for the network thread may have counted this one already
         return True
 
     def drained(self, give_up_at: float) -> bool:

@@ -4,14 +4,13 @@ and loses it to a compressor that a thermostat switches; a sensor in the air, an
 Orders of magnitude are those of a refrigerated truck: walls of about 50 W/K, a unit of about 6 kW, an open door of several hundred W/K.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from simulators.route import Routes
-from simulators.world import Booleans, Device, Floats, Integers, Reports, TickedWorld, fleet, named
+from simulators.world import DAY_S, Booleans, Device, Floats, Integers, Reports, TickedWorld, fleet, follow, named
 
 KIND = "shipment"
 METRICS = ("temperature", "humidity", "door", "light", "shock", "battery")
@@ -19,7 +18,6 @@ POSITION = ("latitude", "longitude", "speed")
 PRODUCT = ("temperature",)
 POSITION_EVERY = 5  # reports: position is sent less often, to spare the modem
 
-DAY_S = 86_400.0
 WARMEST_S = 15 * 3600.0  # local time of the day's highest temperature
 SENSOR_LAG_S = 75.0
 PRODUCT_PROBE_LAG_S = 240.0
@@ -163,9 +161,3 @@ class Shipments(TickedWorld):
             np.round(self._jolt[due], 2),
             np.round(self._battery[due], 1),
         ]
-
-
-def follow(value: Floats, goal: Floats, seconds: float, lag_s: float) -> Floats:
-    """Return a first-order lag's next value: what follows `goal` with the time constant `lag_s`."""
-    following: Floats = goal + (value - goal) * math.exp(-seconds / lag_s)
-    return following

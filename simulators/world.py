@@ -2,6 +2,7 @@
 large the steps are in which somebody asks for them. It reads no clock, and what it reports is columns, for 10,000 devices in one process.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
+
+DAY_S = 86_400.0
 
 
 class Device(NamedTuple):
@@ -111,3 +114,9 @@ def fleet(kind: str, names: Sequence[str], subjects: Sequence[str], tags: Sequen
 def registry(devices: Sequence[Device]) -> list[dict[str, Any]]:
     """Return the devices as the registry document and its control record list them."""
     return [{"device": item.device, "subject": item.subject, "kind": item.kind, "tags": dict(item.tags)} for item in devices]
+
+
+def follow(value: Floats, goal: Floats, seconds: float, lag_s: float) -> Floats:
+    """Return a first-order lag's next value: what follows `goal` with the time constant `lag_s`."""
+    following: Floats = goal + (value - goal) * math.exp(-seconds / lag_s)
+    return following

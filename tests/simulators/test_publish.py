@@ -244,3 +244,17 @@ def test_numbers_and_names_out_of_range_are_refused(options):
         Publisher(Broker(), **options)
     with pytest.raises(ValueError, match="'4' is not spoken here"):
         Publisher(Broker(protocol="4"))
+
+
+def test_without_acknowledgements_what_a_broken_connection_swallowed_is_counted(broker):
+    """QoS 0 may lose; it may not leave a sender waiting for ever, nor count what never left as delivered."""
+    with Publisher(address(broker), clients=1, qos=0, max_inflight=100) as publisher:
+        for n in range(6000):
+            if n == 3000:
+                broker.restart(kill=True)
+            assert publisher.send(Message(0, "vitalane/v1/shipment/t/readings", b"{}"))
+        assert publisher.flush(WAIT_S)
+        counts = publisher.counts()
+    assert counts.sent == counts.acked + counts.lost == 6000
+    assert 0 <= counts.lost <= 200
+    assert counts.reconnects >= 1
