@@ -15,8 +15,8 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import NamedTuple
 
+from cli.exits import Unreachable
 from cli.supervise import environment, tethered
-from telemetry.errors import VitalaneError
 
 HOST = "127.0.0.1"
 USER = "vitalane"
@@ -34,9 +34,21 @@ class LocalBroker(NamedTuple):
     close: Callable[[], None]
 
 
-def start_broker(folder: Path) -> LocalBroker:
-    """Start a broker that keeps its files in a folder. Raises VitalaneError with a sentence where none starts."""
-    executable = find_tool("mosquitto")
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+KINDS = ("auto", "mosquitto", "amqtt")
+
+
+def start_broker(folder: Path, kind: str = "auto") -> LocalBroker:
+    """Start a broker that keeps its files in a folder. Raises Unreachable with a sentence where none starts."""
+    executable = None if kind == "amqtt" else find_tool("mosquitto")
+    if executable is None and kind == "mosquitto":
+        msg = "Mosquitto is not installed: `make tools` gets it, or leave --broker out"
+        raise Unreachable(msg)
     return start_amqtt(folder) if executable is None else start_mosquitto(executable, folder)
 
 
@@ -48,32 +60,32 @@ def find_tool(name: str) -> Path | None:
     return None if found is None else Path(found)
 
 
-def start_mosquitto(executable: Path, folder: Path) -> LocalBroker:
+def start_mosquitto(executable: Path, folder: Path, free_port: Callable[[], int] = _free_port) -> LocalBroker:
     """Start Mosquitto; where somebody takes the port in between, on another one."""
     folder.mkdir(parents=True, exist_ok=True)
     password = _hashed_passwords(folder)
     said = ""
     for _ in range(ATTEMPTS):
-        port = _free_port()
+        port = free_port()
         process, said = _mosquitto(executable, folder, port)
         if process is not None:
             return LocalBroker(f"Mosquitto ({executable})", port, USER, password, partial(_end, process))
     msg = f"the broker {executable} does not start: {said or 'it did not say why'}"
-    raise VitalaneError(msg)
+    raise Unreachable(msg)
 
 
 def _hashed_passwords(folder: Path) -> str:
     hasher = find_tool("mosquitto_passwd")
     if hasher is None:
         msg = "mosquitto_passwd, which comes with Mosquitto, is not on the PATH"
-        raise VitalaneError(msg)
+        raise Unreachable(msg)
     password, file = secrets.token_urlsafe(24), folder / "passwords"
     file.touch(mode=0o600)
     file.write_text(f"{USER}:{password}\n")
     hashed = subprocess.run([hasher, "-U", file], capture_output=True, text=True, check=False)  # hashes the file in place
     if hashed.returncode != 0:
         msg = f"mosquitto_passwd failed: {(hashed.stderr or hashed.stdout).strip()}"
-        raise VitalaneError(msg)
+        raise Unreachable(msg)
     return password
 
 
@@ -157,7 +169,7 @@ def start_amqtt(folder: Path) -> LocalBroker:
         broker = started.result(START_S)
     except (BrokerError, OSError, TimeoutError) as error:
         msg = f"the in-process broker does not start: {error}"
-        raise VitalaneError(msg) from error
+        raise Unreachable(msg) from error
 
     def close() -> None:
         try:
@@ -167,13 +179,7 @@ def start_amqtt(folder: Path) -> LocalBroker:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
 
-    return LocalBroker("amqtt, in this process (Mosquitto is not installed)", port, USER, password, close)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    return LocalBroker("amqtt, in this process", port, USER, password, close)
 
 
 def _accepts(port: int) -> bool:

@@ -9,11 +9,11 @@ import click
 import yaml
 from pydantic import BaseModel
 
-from cli.configuration import Configuration, attempt, flow_terms, read_configuration, registry, rule_set, secrets_of, tls_problems
+from cli.configuration import Configuration, attempt, partition_problems, read_configuration, registry, rule_set, secrets_of, tls_problems
 from cli.options import config_option
 from cli.settings import Account, Secret, Settings
 from documents import format_duration, parse_duration
-from documents.quantities import parse_size
+from documents.quantities import BYTES, parse_size
 from telemetry.errors import ConfigError, Problem
 
 
@@ -55,11 +55,10 @@ def every_problem(configuration: Configuration) -> list[Problem]:
     problems: list[Problem] = []
     attempt(problems, lambda: registry(configuration)) and attempt(problems, lambda: rule_set(configuration))
     attempt(problems, lambda: subscriptions(configuration))
-    attempt(problems, lambda: flow_terms(configuration.settings))
     for steps, secret in secrets_of(configuration.settings):
         attempt(problems, lambda steps=steps, secret=secret: configuration.secret(steps, secret))  # type: ignore[misc]
     problems += tls_problems(configuration, ("broker",), configuration.settings.broker)
-    problems += name_problems(configuration)
+    problems += name_problems(configuration) + partition_problems(configuration)
     for name, entry in configuration.settings.channels.items():
         if isinstance(entry, Account):
             problems += tls_problems(configuration, ("channels", name), entry)
@@ -90,7 +89,7 @@ def _shown(value: Any, annotation: Any) -> Any:
         if _reads_with(annotation, parse_duration):
             return format_duration(value)
         if _reads_with(annotation, parse_size):
-            return f"{value} B"
+            return _size(value)
     return value
 
 
@@ -101,3 +100,9 @@ def _reads_with(annotation: Any, parse: Any) -> bool:
     if getattr(annotation, "func", None) is parse:
         return True
     return get_origin(annotation) is not None and _reads_with(get_args(annotation), parse)
+
+
+def _size(size: int) -> str:
+    """Return the shortest exact text of a size, `20 GB`."""
+    unit = next(unit for unit in ("TB", "GB", "MB", "kB", "B") if size % BYTES[unit] == 0)
+    return f"{size // BYTES[unit]} {unit}"

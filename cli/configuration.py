@@ -10,11 +10,13 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from cli.places import telemetry_path
 from cli.registry import RegistryModel
 from cli.settings import Account, Secret, Settings
 from documents import Tree, load, read_tree
 from documents.model import validate
 from documents.tree import Steps, read_text, where
+from journal.reader import JournalReader
 from rules.control import Settings as FlowTerms
 from rules.document import load_rules, pack_names
 from rules.rule import RuleSet
@@ -84,6 +86,19 @@ def registry(configuration: Configuration) -> RegistryModel:
     """Return the registry, empty where none is named. Raises ConfigError with every problem."""
     named = configuration.settings.registry
     return RegistryModel() if named is None else load(configuration.folder / named, RegistryModel)
+
+
+def partition_problems(configuration: Configuration) -> list[Problem]:
+    """Return what is wrong with the number of partitions, where there is a journal already."""
+    path = telemetry_path(configuration.data_dir)
+    if not path.exists():
+        return []
+    with JournalReader(path) as reader:
+        found = reader.partitions
+    if found == configuration.settings.partitions:
+        return []
+    message = f"the journal in {configuration.data_dir} has {found} partitions, which cannot change: write {found}, or use another data_dir"
+    return configuration.problem(("partitions",), message).problems
 
 
 def flow_terms(settings: Settings) -> FlowTerms:

@@ -9,8 +9,8 @@ import click
 
 from cli.configuration import Configuration, read_configuration
 from cli.exits import FAILED
-from cli.lag import ledger_path
 from cli.options import config_option
+from cli.places import ledger_path
 from sinks.ledger import ChannelLedger
 from sinks.store_ledger import StoreLedger
 from telemetry.clock import format_ms, utc_now_ms

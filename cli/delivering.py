@@ -16,8 +16,7 @@ from alerts.privacy import Pseudonyms
 from alerts.subscriptions import Subscription, wants
 from cli.configuration import Configuration
 from cli.destinations import channel, pseudonyms, stores, subscriptions
-from cli.lag import ledger_path
-from flows.outbox import outbox_path
+from cli.places import ledger_path, offsets_path, outbox_paths
 from sinks.crew import Loop, run_all
 from sinks.delivery import ChannelDelivery
 from sinks.ledger import ChannelLedger
@@ -39,12 +38,13 @@ class Baseline(NamedTuple):
 
 def run(configuration: Configuration, stop: threading.Event) -> None:
     """Deliver until told to stop. Raises VitalaneError with a sentence, and ConfigError where a destination's settings cannot work."""
-    data_dir, paths = configuration.data_dir, outbox_paths(configuration)
+    data_dir = configuration.data_dir
+    paths = outbox_paths(data_dir, configuration.settings.partitions)
     subscribed = subscriptions(configuration)
     set_baseline(configuration, subscribed)
     names = _names(configuration)
     bell = Bell(list(paths.values()))
-    offsets = data_dir / "offsets.db"
+    offsets = offsets_path(data_dir)
 
     def channel_loop(name: str) -> ChannelDelivery:
         ledger, outbox = ChannelLedger(ledger_path(data_dir, name)), Outbox(paths)
@@ -62,11 +62,6 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         run_all(build, stop)
     finally:
         bell.close()
-
-
-def outbox_paths(configuration: Configuration) -> dict[int, Path]:
-    """Return the outbox files by number."""
-    return {number: outbox_path(configuration.data_dir, number) for number in range(configuration.settings.partitions)}
 
 
 def _names(configuration: Configuration) -> Pseudonyms | None:

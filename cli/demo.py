@@ -4,6 +4,7 @@ Everything runs as `vitalane up` would run it, on a folder that an operator coul
 """
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import TextIO
 import click
 
 from cli import summary
-from cli.broker import LocalBroker, start_broker
+from cli.broker import KINDS, LocalBroker, start_broker
 from cli.configuration import Configuration, read_configuration
 from cli.exits import FAILED, Unreachable
 from cli.lag import Lag
@@ -45,17 +46,19 @@ CLIENTS = 4
 @click.option("--json", "as_json", is_flag=True, help="Print only the summary, as JSON.")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep configuration, journal and logs in this new folder.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed, the same devices and incidents.")
-def demo(duration_ms: int | None, as_json: bool, keep: Path | None, seed: int) -> int:
+@click.option("--broker", type=click.Choice(KINDS), default="auto", show_default=True, help="auto: Mosquitto, or amqtt without it.")
+def demo(duration_ms: int | None, as_json: bool, keep: Path | None, seed: int, broker: str) -> int:
     """Show it all: devices, broker, alerts as they happen, and whether every incident was found and everything is accounted for."""
     duration_s = None if duration_ms is None else duration_ms / 1000
     if duration_s is not None and duration_s < scenes.SHORTEST_S:
         msg = f"the demo needs at least {scenes.SHORTEST_S:.0f} s for its incidents to happen"
         raise click.BadParameter(msg, param_hint="--for")
+    logging.getLogger("simulators").setLevel(logging.WARNING)  # what they say of connections is on the screen already
     stopping = stop_on_signals()
     folder = _folder(keep)
     try:
         with Screen(quiet_stdout=as_json) as screen:
-            found = Demo(folder, screen, stopping, duration_s, seed).run()
+            found = Demo(folder, screen, stopping, duration_s, seed).run(broker)
         if as_json:
             click.echo(json.dumps(summary.as_json(found), indent=2, ensure_ascii=False))
         else:
@@ -91,9 +94,9 @@ class Demo:
         self.logs: dict[str, TextIO] = {}
         self.supervised: int | None = None  # the supervisor's exit code, when it has ended
 
-    def run(self) -> summary.Summary:
-        """Run the whole demo. Raises VitalaneError where it cannot begin."""
-        broker = start_broker(self.folder / "broker")
+    def run(self, kind: str) -> summary.Summary:
+        """Run the whole demo on a broker of this kind. Raises VitalaneError where it cannot begin."""
+        broker = start_broker(self.folder / "broker", kind)
         self.screen.say(f"broker: {broker.name}, on 127.0.0.1:{broker.port} with a password")
         try:
             return self._with(broker)

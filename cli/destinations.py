@@ -10,6 +10,7 @@ from alerts.message import compose_with
 from alerts.privacy import Pseudonyms
 from alerts.subscriptions import Subscription, SubscriptionList, load_subscriptions, unknown_channels
 from cli.configuration import Configuration
+from cli.places import history_path
 from cli.settings import Chat, Destination, Mail, Mqtt, Terminal, Webhook
 from documents import Tree, validate
 from sinks.sink import Channel, Compose, Store
@@ -147,7 +148,7 @@ def stores(configuration: Configuration) -> dict[str, Callable[[], Store]]:
         from sinks.history import History
 
         keep_ms = settings.history.keep
-        found["history"] = lambda: History(configuration.data_dir / "history.db", keep_ms=keep_ms)
+        found["history"] = lambda: History(history_path(configuration.data_dir), keep_ms=keep_ms)
     return found
 
 

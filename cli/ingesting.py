@@ -11,10 +11,10 @@ from typing import Any
 
 from cli.configuration import Configuration, flow_terms
 from cli.exits import Unreachable
+from cli.places import FLOW, TELEMETRY, offsets_path, telemetry_path
 from cli.registry import RegistryModel
 from cli.settings import Account
 from cli.status import StatusFile
-from flows.service import CONSUMER, TELEMETRY, telemetry_path
 from ingest.service import run as run_ingest
 from ingest.settings import BrokerSettings, IngestSettings, IngestStatus, RetentionSettings, TlsSettings
 from journal.offsets import ConsumerOffsets
@@ -51,7 +51,7 @@ def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet,
 
     with (
         _writer(telemetry_path(data_dir), partitions) as writer,
-        ConsumerOffsets(data_dir / "offsets.db") as offsets,
+        ConsumerOffsets(offsets_path(data_dir)) as offsets,
         StatusFile(data_dir, "ingest", look),
     ):
         _append(writer, partitions, controls, stop)
@@ -84,7 +84,7 @@ def ingest_settings(configuration: Configuration) -> IngestSettings:
         commit_ms=ingest.commit_ms,
         tick_ms=ingest.tick_ms,
         max_payload_bytes=ingest.max_payload_bytes,
-        retention=RetentionSettings(ingest.retention.max_age, ingest.retention.max_size, consumers=(CONSUMER,)),
+        retention=RetentionSettings(ingest.retention.max_age, ingest.retention.max_size, consumers=(FLOW,)),
     )
 
 

@@ -12,8 +12,7 @@ import click
 from cli.configuration import Configuration, read_configuration
 from cli.exits import FAILED, Unreachable
 from cli.options import config_option
-from flows.outbox import outbox_path
-from flows.service import telemetry_path
+from cli.places import TELEMETRY, outbox_path, telemetry_path
 from journal.export import export as lines_of
 from journal.messages import FLAG_RETAIN, decode_messages
 from journal.reader import JournalReader
@@ -50,15 +49,15 @@ def tail(config_file: Path, stream: str, lines: int, follow: bool, payload: bool
     """Print the newest rows, a line each."""
     readers = [JournalReader(path) for path in existing_journals(read_configuration(config_file), stream)]
     places = [(reader, partition) for reader in readers for partition in range(reader.partitions)]
-    newest = sorted((row for place in places for row in _last_rows(*place, lines)), key=lambda row: row.time_ms)
-    for row in newest[-lines:] if lines else []:
-        _print(row, payload=payload)
     after = {place: place[0].head(place[1]) for place in places}
+    newest = [(row, _label(place[0], row)) for place in places for row in _last_rows(*place, lines)]
+    for row, label in sorted(newest, key=lambda item: item[0].time_ms)[-lines:] if lines else []:
+        _print(row, label, payload=payload)
     pause = Event()
     while follow:
         for reader, partition in places:
             for row in reader.read(partition, after[reader, partition]):
-                _print(row, payload=payload)
+                _print(row, _label(reader, row), payload=payload)
                 after[reader, partition] = row.offset + row.count
         pause.wait(POLL_S)
 
@@ -127,8 +126,13 @@ def _rows(reader: JournalReader, partition: int, offset: int) -> Iterator[Row]:
         offset = rows[-1].offset + rows[-1].count
 
 
-def _print(row: Row, *, payload: bool) -> None:
-    click.echo(f"{format_ms(row.time_ms)} {row.partition}@{row.offset:<9} {described(row)}")
+def _label(reader: JournalReader, row: Row) -> str:
+    """Return the name of a row's partition: its number, or of an outbox, which has one partition a file, the file."""
+    return str(row.partition) if reader.partitions > 1 or reader.path.stem == TELEMETRY else reader.path.stem
+
+
+def _print(row: Row, label: str, *, payload: bool) -> None:
+    click.echo(f"{format_ms(row.time_ms)} {label}@{row.offset:<9} {described(row)}")
     if payload and row.kind == RowKind.MESSAGES:
         messages = decode_messages(row.body)
         for topic, body in zip(messages.topics, messages.payloads, strict=True):

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from flows.outbox import outbox_path
-from flows.service import CONSUMER, TELEMETRY, telemetry_path
+from cli.places import FLOW, TELEMETRY, ledger_path, offsets_path, outbox_path, telemetry_path
 from journal.offsets import ConsumerOffsets
 from journal.reader import JournalReader
 from journal.rows import RowKind
@@ -19,11 +18,6 @@ from telemetry import books
 from telemetry.books import Books
 
 MAX_OWED = 10_000
-
-
-def ledger_path(data_dir: Path, name: str) -> Path:
-    """Return the file of a channel's or a store's ledger."""
-    return data_dir / f"delivery-{name}.db"
 
 
 class Lag:
@@ -41,10 +35,10 @@ class Lag:
 
     def decided(self) -> dict[int, int]:
         """Return the offset of each partition up to which decisions are durable."""
-        path = self.data_dir / "offsets.db"
+        path = offsets_path(self.data_dir)
         if self._offsets is None and path.exists():
             self._offsets = ConsumerOffsets(path)
-        return {} if self._offsets is None else self._offsets.committed(TELEMETRY, CONSUMER)
+        return {} if self._offsets is None else self._offsets.committed(TELEMETRY, FLOW)
 
     def undecided(self, heads: Mapping[int, int] | None = None) -> int:
         """Return how many offsets before these heads (now's, where none are given) wait for the flow."""

@@ -8,25 +8,48 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import click
 
-from cli.config import config
-from cli.deadletters import deadletters
-from cli.demo import demo
 from cli.exits import CONFIG, FAILED, INTERRUPTED, UNREACHABLE, Unreachable
-from cli.init import init
-from cli.journal import journal
-from cli.quarantine import quarantine
-from cli.services import deliver, flow, ingest
-from cli.simulate import simulate
-from cli.up import up
-from cli.verify import verify
+from cli.supervise import SUPERVISOR_PID
 from telemetry.errors import ConfigError, Rejected, Transient, VitalaneError
 
 LEVELS = ("debug", "info", "warning", "error")
+
+COMMANDS = {
+    "init": "cli.init",
+    "demo": "cli.demo",
+    "up": "cli.up",
+    "ingest": "cli.services",
+    "flow": "cli.services",
+    "deliver": "cli.services",
+    "config": "cli.config",
+    "verify": "cli.verify",
+    "journal": "cli.journal",
+    "quarantine": "cli.quarantine",
+    "deadletters": "cli.deadletters",
+    "simulate": "cli.simulate",
+}
+"""The module that holds each command under the command's own name. It is imported when the command is used: a service does not load
+another one's libraries."""
+
+
+class Commands(click.Group):
+    """The group whose commands are found in `COMMANDS`, in that order, then those of this file."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
 
 
 def program_version() -> str:
@@ -37,7 +60,7 @@ def program_version() -> str:
         return "0 (not installed)"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(program_version(), prog_name="vitalane")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", envvar="VITALANE_LOG_LEVEL", show_default=True)
 def program(log_level: str) -> None:
@@ -57,10 +80,6 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(program, {}, "vitalane", "_VITALANE_COMPLETE").source())
-
-
-for _command in (init, config, ingest, flow, deliver, up, demo, simulate, journal, quarantine, deadletters, verify):
-    program.add_command(_command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +107,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say(str(error))
         return FAILED
     except Exception as error:
-        logging.getLogger(__name__).debug("cli.command_failed", exc_info=True)
+        level = logging.ERROR if SUPERVISOR_PID in os.environ else logging.DEBUG  # a supervised service has a log, a person has a sentence
+        logging.getLogger(__name__).log(level, "cli.command_failed", exc_info=True)
         _say(f"this is a defect of the program: {type(error).__name__}: {error} (`vitalane --log-level debug` shows where)")
         return FAILED
     return code if isinstance(code, int) else 0

@@ -16,7 +16,7 @@ from cli.configuration import Configuration, read_configuration
 from cli.exits import FAILED
 from cli.journal import existing_journals
 from cli.options import config_option
-from flows.service import telemetry_path
+from cli.places import telemetry_path
 from journal.messages import decode_messages
 from journal.reader import JournalReader
 from journal.rows import Row, RowKind

@@ -8,18 +8,19 @@ from typing import Any
 
 import click
 
-from cli.configuration import Configuration, read_configuration, registry, rule_set
+from cli.configuration import Configuration, partition_problems, read_configuration, registry, rule_set
 from cli.exits import Unreachable
-from cli.lag import Lag, ledger_path
+from cli.lag import Lag
 from cli.options import config_option
+from cli.places import ledger_path, telemetry_path
 from cli.status import StatusFile
 from cli.stopping import stop_on_signals
 from cli.supervise import die_with_supervisor
-from flows.service import telemetry_path
 from journal.reader import JournalReader
 from sinks.ledger import ChannelLedger
 from sinks.store_ledger import StoreLedger
 from telemetry import books
+from telemetry.errors import ConfigError
 
 JOURNAL_POLL_S = 0.2
 
@@ -68,6 +69,9 @@ def _begin(config_file: Path) -> Configuration:
     die_with_supervisor()
     configuration = read_configuration(config_file)
     prepare(configuration.data_dir)
+    problems = partition_problems(configuration)
+    if problems:
+        raise ConfigError(problems)
     return configuration
 
 

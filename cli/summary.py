@@ -7,7 +7,8 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from cli.configuration import Configuration
-from cli.lag import Lag, ledger_path
+from cli.lag import Lag
+from cli.places import ledger_path
 from cli.verify import Check, alert_events, verified
 from simulators.incidents import Breach, Incident, IncidentKind
 from sinks.ledger import DELIVERED

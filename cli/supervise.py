@@ -139,10 +139,10 @@ class _Child:
 class Supervisor:
     """Runs services until told to stop. `tell` gets one sentence for each change that a person should know."""
 
-    def __init__(self, services: Sequence[Service], tell: Callable[[str], None], listen: Listener, seed: int | None = None) -> None:
+    def __init__(self, services: Sequence[Service], tell: Callable[[str], None], listen: Listener, *, stop_s: float = STOP_S) -> None:
         self.children = [_Child(service, listen) for service in services]
         self.tell = tell
-        self.random = random.Random(seed)
+        self.stop_s = stop_s
 
     def pid(self, name: str) -> int | None:
         """Return the process id of a running service."""
@@ -184,7 +184,7 @@ class Supervisor:
             self.tell(f"{name} refuses its configuration: {child.last_line or 'it did not say why'}")
             return CONFIG_WRONG
         longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(child.failures - 1, 16))
-        backoff_s = longest * self.random.uniform(0.5, 1.0)
+        backoff_s = longest * random.uniform(0.5, 1.0)
         child.start_at = monotonic() + backoff_s
         if child.failures < KEEPS_FAILING:
             self.tell(f"{name} {why}; it starts again in {backoff_s:.1f} s")
@@ -202,14 +202,13 @@ class Supervisor:
                 return
             hurry.wait(POLL_S)
         child.signal(signal.SIGTERM)
-        deadline = monotonic() + STOP_S
+        deadline = monotonic() + self.stop_s
         while child.running and not hurry.is_set() and monotonic() < deadline:
             child.ended()
             hurry.wait(POLL_S / 5)
         if child.running:
-            self.tell(
-                f"{service.name} {'is' if hurry.is_set() else f'did not stop within {STOP_S:.0f} s and is'} killed: nothing is lost by that"
-            )
+            why = "is" if hurry.is_set() else f"did not stop within {self.stop_s:.0f} s and is"
+            self.tell(f"{service.name} {why} killed: nothing is lost by that")
             child.signal(signal.SIGKILL)
 
 

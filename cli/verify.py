@@ -14,12 +14,12 @@ import click
 
 from alerts.subscriptions import Subscription, wants
 from cli.configuration import Configuration, read_configuration
-from cli.delivering import Baseline, baselines, outbox_paths
+from cli.delivering import Baseline, baselines
 from cli.destinations import subscriptions
 from cli.exits import FAILED, Unreachable
-from cli.lag import Lag, ledger_path
+from cli.lag import Lag
 from cli.options import config_option
-from flows.service import telemetry_path
+from cli.places import ledger_path, outbox_paths, telemetry_path
 from journal.reader import JournalReader
 from journal.rows import RowKind
 from journal.verify import verify as walk
@@ -74,7 +74,8 @@ def verified(configuration: Configuration) -> list[Check]:
 
 def chain_checks(configuration: Configuration) -> list[Check]:
     """Walk the hash chain of every stream."""
-    paths = [telemetry_path(configuration.data_dir), *(path for path in outbox_paths(configuration).values() if path.exists())]
+    outboxes = outbox_paths(configuration.data_dir, configuration.settings.partitions).values()
+    paths = [telemetry_path(configuration.data_dir), *(path for path in outboxes if path.exists())]
     checks = []
     for path in paths:
         found = walk(path)
@@ -204,7 +205,7 @@ def alert_events(configuration: Configuration, start: Cursor, end: Cursor) -> tu
     """Return the alert events of the outbox between two cursors, and whether retention has removed some."""
     events: list[AlertEvent] = []
     trimmed = False
-    for number, path in outbox_paths(configuration).items():
+    for number, path in outbox_paths(configuration.data_dir, configuration.settings.partitions).items():
         if not path.exists():
             continue
         with JournalReader(path) as reader:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
-import pytest
-
 from cli import supervise
 from cli.supervise import Service, Supervisor, die_with_supervisor, environment
 
@@ -29,12 +27,12 @@ def python(code: str) -> tuple[str, ...]:
 class Run:
     """A supervisor in a thread, what it told, and what its children said."""
 
-    def __init__(self, services: list[Service]) -> None:
+    def __init__(self, services: list[Service], **options: float) -> None:
         self.told: list[str] = []
         self.lines: list[tuple[str, str, str]] = []
         self.stop, self.hurry = Event(), Event()
         self.code: int | None = None
-        self.supervisor = Supervisor(services, self.told.append, lambda *line: self.lines.append(line), seed=1)
+        self.supervisor = Supervisor(services, self.told.append, lambda *line: self.lines.append(line), **options)
         self.thread = Thread(target=self._run)
         self.thread.start()
 
@@ -90,7 +88,7 @@ def test_services_stop_in_order_and_only_when_they_have_caught_up() -> None:
     assert run.told == []
 
 
-def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_ends() -> None:
     """A flow that cannot catch up must not keep the machine from shutting down."""
     run = Run([Service("flow", python(OBEDIENT), lambda: False, 0.2)])
     run.until(lambda: run.said("ready") == ["flow"])
@@ -131,10 +129,9 @@ def test_hurry_kills_a_child_that_does_not_stop() -> None:
     assert run.told == ["flow is killed: nothing is lost by that"]
 
 
-def test_a_child_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise, "STOP_S", 0.2)
+def test_a_child_that_does_not_stop_is_killed() -> None:
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
-    run = Run([Service("flow", python(stubborn))])
+    run = Run([Service("flow", python(stubborn))], stop_s=0.2)
     run.until(lambda: run.said("ready") == ["flow"])
     assert run.end() == 0
     assert "is killed" in run.told[0]
@@ -158,5 +155,8 @@ def test_children_die_with_their_supervisor() -> None:
     assert not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def test_without_a_supervisor_nothing_is_asked_of_the_kernel() -> None:
+def test_without_a_supervisor_a_service_lives_on() -> None:
+    """`vitalane ingest` in a container of its own has no supervisor, and must not ask the kernel to die with its shell."""
     die_with_supervisor({})
+    die_with_supervisor({supervise.SUPERVISOR_PID: "not a pid"})
+    assert os.getppid() > 0
