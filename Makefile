@@ -44,6 +44,10 @@ bench: environment $(SERVERS) ## measure, print a table, write benchmarks/out/la
 dashboards: environment ## write the Grafana dashboards' JSON from their code
 	$(BIN)/python -m dashboards.build
 
+.PHONY: secrets
+secrets: ## write .env for docker compose, with fresh random secrets
+	@sh deploy/secrets.sh
+
 .PHONY: lock
 lock: environment ## resolve the dependencies anew within pyproject.toml's bounds
 	@command -v uv >/dev/null 2>&1 || [ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -18,7 +18,7 @@ import trustme
 
 from tests import tools
 
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 20
 PORT_ATTEMPTS = 5
 
@@ -144,7 +144,7 @@ class Broker(Server):
 
     def answers(self) -> bool:
         ports = [self.port] if self.tls_port is None else [self.port, self.tls_port]
-        return all(_accepts(port) for port in ports)
+        return all(accepts(port) for port in ports)
 
     def _configure(
         self, users: Mapping[str, str], acl: str | None, persistence: bool, require_certificate: bool, options: Sequence[str]
@@ -288,7 +288,8 @@ def started(build: Callable[[], S]) -> S:
     return server
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
+    """Return whether somebody listens on a port of the loopback."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

@@ -65,7 +65,7 @@ def rows(now_ms: int) -> Iterator[Row]:
         series = [SeriesKey(kind, subject, f"{kind}-device", metric) for metric in CATALOGUE]
         numbers, times = array("q", range(len(series))), array("q", [now_ms - 600_000] * len(series))
         values = array("d", [1.0] * len(series))
-        columns = {"series": numbers, "time_ms": times, "value": values}
+        columns: dict[str, array[Any]] = {"series": numbers, "time_ms": times, "value": values}
         assert tuple(columns) == READING_COLUMNS
         yield Row(0, next(offsets), 1, RowKind.READINGS, now_ms, blocks.pack(Block(series, columns)), 0, 0)
         windows: dict[str, array[Any]] = {

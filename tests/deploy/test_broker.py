@@ -1,0 +1,246 @@
+"""The broker of docker-compose.yml, run as a plain process with the container's own start script: who gets in, and who may say what."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+import trustme
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
+from tests import tools
+from tests.servers import Server, accepts, started
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+USERS = {"ingest": "i", "deliver": "d", "simulator": "s", "display": "y"}
+DEVICES = {"truck-1": "t1", "monitor.7": "m7"}
+WAIT_S = 20
+
+pytestmark = pytest.mark.servers
+
+
+class ComposeBroker(Server):
+    """Mosquitto as deploy/mosquitto/entrypoint.sh starts it."""
+
+    name = "mosquitto"
+
+    def __init__(self, directory: Path, certificates: Path | None, client_certificates: str) -> None:
+        super().__init__(directory)
+        self.port, self.tls_port = tools.free_port(), tools.free_port()
+        (directory / "run").mkdir(exist_ok=True)
+        self.environment = {
+            **{f"VITALANE_{user.upper()}_PASSWORD": password for user, password in USERS.items()},
+            "VITALANE_DEVICE_PASSWORDS": " ".join(f"{device}:{password}" for device, password in DEVICES.items()),
+            "VITALANE_MQTT_CLIENT_CERTIFICATES": client_certificates,
+            "VITALANE_MOSQUITTO_CONFIG": str(ROOT / "deploy/mosquitto"),
+            "VITALANE_MOSQUITTO_RUN": str(directory / "run"),
+            "VITALANE_MOSQUITTO_DATA": str(directory),
+            "VITALANE_MOSQUITTO_CERTS": str(certificates or directory),
+            "VITALANE_MQTT_ADDRESS": "127.0.0.1",
+            "VITALANE_MQTT_PORT": str(self.port),
+            "VITALANE_MQTT_TLS_PORT": str(self.tls_port),
+            "PATH": os.pathsep.join([str(tools.find_mosquitto().parent), str(tools.find_mosquitto_passwd().parent), os.environ["PATH"]]),
+        }
+
+    def command(self) -> list[str]:
+        return ["env", *(f"{name}={value}" for name, value in self.environment.items()), "sh", str(ROOT / "deploy/mosquitto/entrypoint.sh")]
+
+    def answers(self) -> bool:
+        return accepts(self.port) and ("certfile" not in self.configuration or accepts(self.tls_port))
+
+    @property
+    def configuration(self) -> str:
+        return (self.directory / "run/mosquitto.conf").read_text()
+
+
+@pytest.fixture
+def start_broker(tmp_path: Path) -> Iterator[Callable[..., ComposeBroker]]:
+    running: list[ComposeBroker] = []
+
+    def start(certificates: Path | None = None, client_certificates: str = "") -> ComposeBroker:
+        running.append(started(lambda: ComposeBroker(tmp_path / "broker", certificates, client_certificates)))
+        return running[-1]
+
+    yield start
+    for broker in running:
+        broker.kill()
+
+
+@pytest.fixture
+def broker(start_broker: Callable[..., ComposeBroker]) -> ComposeBroker:
+    return start_broker()
+
+
+class Session:
+    """An MQTT 5 client that remembers what the broker answered: 5, because 3.1.1 cannot say that a publish was refused."""
+
+    def __init__(self, port: int, user: str | None, password: str | None, tls: dict[str, Any] | None = None) -> None:
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        if user is not None:
+            self.client.username_pw_set(user, password)
+        if tls is not None:
+            self.client.tls_set(**tls)
+        self.answered = threading.Event()
+        self.answers: list[ReasonCode] = []
+        self.received: list[str] = []
+        self.client.on_connect = lambda _client, _data, _flags, reason, _properties: self._answer([reason])
+        self.client.on_subscribe = lambda _client, _data, _id, reasons, _properties: self._answer(reasons)
+        self.client.on_publish = lambda _client, _data, _id, reason, _properties: self._answer([reason])
+        self.client.on_message = lambda _client, _data, message: self.received.append(message.topic)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+
+    def _answer(self, reasons: list[ReasonCode]) -> None:
+        self.answers += reasons
+        self.answered.set()
+
+    def answer(self) -> str:
+        """Return what the broker said to the last thing that was asked of it."""
+        assert self.answered.wait(WAIT_S), "the broker did not answer"
+        self.answered.clear()
+        return str(self.answers.pop())
+
+    def publish(self, topic: str, payload: str = "x") -> str:
+        self.client.publish(topic, payload, qos=1)
+        return self.answer()
+
+    def subscribe(self, topic: str) -> str:
+        self.client.subscribe(topic, qos=1)
+        return self.answer()
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def session(broker: ComposeBroker) -> Iterator[Callable[..., Session]]:
+    opened: list[Session] = []
+
+    def open_session(user: str | None, password: str | None = None, **options: Any) -> Session:
+        opened.append(Session(options.pop("port", broker.port), user, password, **options))
+        return opened[-1]
+
+    yield open_session
+    for one in opened:
+        one.close()
+
+
+def signed_in(session: Callable[..., Session], user: str) -> Session:
+    opened = session(user, (USERS | DEVICES)[user])
+    assert opened.answer() == "Success"
+    return opened
+
+
+REFUSED = str(ReasonCode(PacketTypes.PUBACK, "Not authorized"))
+UNHEARD = str(ReasonCode(PacketTypes.PUBACK, "No matching subscribers"))
+
+
+@pytest.mark.parametrize(("user", "password"), [(None, None), ("ingest", "wrong"), ("ingest", None), ("nobody", "x"), ("health", "")])
+def test_nobody_gets_in_without_an_account(session, user, password):
+    assert session(user, password).answer() == "Not authorized"
+
+
+@pytest.mark.parametrize("user", [*USERS, *DEVICES])
+def test_an_account_of_the_environment_gets_in(session, user):
+    assert session(user, (USERS | DEVICES)[user]).answer() == "Success"
+
+
+def test_a_device_speaks_for_itself_only(session):
+    """Law 8: whose reading it is stands in the topic, so the broker must not let one device publish on another's."""
+    ingest = signed_in(session, "ingest")
+    ingest.subscribe("vitalane/v1/shipment/+/+")
+    truck = signed_in(session, "truck-1")
+    assert truck.publish("vitalane/v1/shipment/truck-1/readings") == "Success"
+    assert truck.publish("vitalane/v1/shipment/truck-2/readings") == REFUSED
+    assert truck.publish("vitalane/v1/alerts/shipment/vaccine-too-warm") == REFUSED
+    assert truck.publish("vitalane/v1/shipment/truck-1/status", "offline") == "Success"
+    assert ingest.received == ["vitalane/v1/shipment/truck-1/readings", "vitalane/v1/shipment/truck-1/status"]
+
+
+def test_a_device_hears_nothing(session):
+    monitor = signed_in(session, "monitor.7")
+    monitor.subscribe("vitalane/v1/#")
+    simulator = signed_in(session, "simulator")
+    simulator.publish("vitalane/v1/patient/monitor.7/readings")
+    monitor.publish("vitalane/v1/patient/monitor.7/readings")
+    assert monitor.received == []
+
+
+def test_alerts_are_published_by_deliver_and_read_by_displays(session):
+    display, ingest = signed_in(session, "display"), signed_in(session, "ingest")
+    for listener in (display, ingest):
+        listener.subscribe("vitalane/v1/alerts/#")
+    deliver = signed_in(session, "deliver")
+    assert deliver.publish("vitalane/v1/alerts/patient/desaturation") == "Success"
+    assert display.publish("vitalane/v1/alerts/patient/desaturation") == REFUSED
+    assert deliver.publish("vitalane/v1/patient/monitor.7/readings") == REFUSED
+    assert display.received == ["vitalane/v1/alerts/patient/desaturation"]
+    assert ingest.received == []
+
+
+def test_ingest_only_listens(session):
+    ingest = signed_in(session, "ingest")
+    assert ingest.publish("vitalane/v1/shipment/truck-1/readings") == REFUSED
+    assert signed_in(session, "simulator").publish("vitalane/v1/shipment/truck-1/readings") in {"Success", UNHEARD}
+
+
+def test_the_health_check_has_an_account_of_its_own(broker, session):
+    password = (broker.directory / "run/health").read_text()
+    health = session("health", password)
+    assert health.answer() == "Success"
+    health.subscribe("$SYS/broker/uptime")
+    assert health.publish("vitalane/v1/shipment/truck-1/readings") == REFUSED
+
+
+def test_a_user_without_a_password_does_not_exist(start_broker, tmp_path):
+    broker = start_broker()
+    assert "ingest:" in (broker.directory / "run/passwords").read_text()
+    broker.stop()
+    broker.environment["VITALANE_INGEST_PASSWORD"] = ""
+    broker.start()
+    assert "ingest:" not in (broker.directory / "run/passwords").read_text()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.crt")
+    for name, identity in (("server", "127.0.0.1"), ("client", "ingest@vitalane.example")):
+        issued = authority.issue_cert(identity)
+        (folder / f"{name}.crt").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(folder / f"{name}.key")
+    return folder
+
+
+def test_the_tls_listener_is_there_as_soon_as_its_certificates_are(start_broker, certificates):
+    broker = start_broker(certificates)
+    session = Session(broker.tls_port, "ingest", USERS["ingest"], {"ca_certs": str(certificates / "ca.crt")})
+    assert session.answer() == "Success"
+    session.close()
+    anonymous = Session(broker.tls_port, None, None, {"ca_certs": str(certificates / "ca.crt")})
+    assert anonymous.answer() == "Not authorized"
+    anonymous.close()
+
+
+def test_client_certificates_can_be_required(start_broker, certificates):
+    broker = start_broker(certificates, "required")
+    authority = {"ca_certs": str(certificates / "ca.crt")}
+    own = {"certfile": str(certificates / "client.crt"), "keyfile": str(certificates / "client.key")}
+    session = Session(broker.tls_port, "ingest", USERS["ingest"], authority | own)
+    assert session.answer() == "Success"
+    session.close()
+    without = Session(broker.tls_port, "ingest", USERS["ingest"], authority)
+    assert not without.answered.wait(2), "a client without a certificate got an answer"
+    without.close()
+
+
+def test_without_certificates_there_is_no_tls_listener(broker):
+    assert [line for line in broker.configuration.splitlines() if line.startswith("listener ")] == [f"listener {broker.port} 127.0.0.1"]
