@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from tests import tools
 START_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 20
 PORT_ATTEMPTS = 5
+TETHER = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []  # a test run that is killed leaves no server behind
 
 S = TypeVar("S", bound="Server")
 
@@ -47,7 +49,9 @@ class Server:
         """Start the process and return when it answers."""
         assert not self.running, f"{self.name} runs already"
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.directory)
+            self.process = subprocess.Popen(
+                [*TETHER, *self.command()], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.directory
+            )
         give_up_at = time.monotonic() + START_TIMEOUT_S
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > give_up_at:
