@@ -108,14 +108,20 @@ def log_bytes(path: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
-def checkpoint(connection: sqlite3.Connection, readers_wait_ms: int) -> str:
-    """Copy the write-ahead log into the file and start it anew; return what kept it from that, or nothing."""
+def checkpoint(connection: sqlite3.Connection) -> int:
+    """Copy of the write-ahead log into the file what no reader still needs there, waiting for nobody; return the log's length in use."""
+    _busy, pages, _copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(pages) * PAGE_BYTES
+
+
+def restart_log(connection: sqlite3.Connection, readers_wait_ms: int) -> bool:
+    """Copy the whole log and start it anew, waiting for readers so long; return whether they let go of it."""
     connection.execute(f"PRAGMA busy_timeout = {readers_wait_ms}")
     try:
-        busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        busy, _pages, _copied = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     finally:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    return "a reader holds the log" if busy or copied < frames else ""
+    return not busy
 
 
 class WriterLock:

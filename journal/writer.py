@@ -3,8 +3,8 @@
 Theory of operation. A journal is a SQLite file in WAL mode with synchronous=FULL. An append is one transaction over all partitions and
 costs one fsync, of the write-ahead log. What the next append needs (offsets, chain hashes, sources) is held in memory, read at open and
 replaced only after the commit, so that a refused append changes nothing and can be tried again. Copying the log into the file
-(the checkpoint) is ours to do, each `CHECKPOINT_BYTES`: as a RESTART, which waits for readers briefly and then starts the log from its
-beginning, so that constant readers cannot let it grow without end, and so that its space on the disk is used again rather than allocated.
+(the checkpoint) is ours to do, each `CHECKPOINT_BYTES`, waiting for nobody; SQLite then begins the log anew at the next append that finds
+no reader in it, on the same space of the disk. Where readers are always there, the log grows to `LONG_LOG_BYTES`, and we wait for them.
 
 A disk that fills up is refused early, with `reserve_bytes` left: that is room for a checkpoint and for `trim`, whose freed pages then take
 new rows although the disk stays full.
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_BYTES = 4 << 20  # measured: as fast as 16 MB, and the appends that pay for it wait 5 ms, not 15
 RESERVE_BYTES = 32 << 20
-_LOG_KEPT_BYTES = 4 * CHECKPOINT_BYTES  # a log that a reader has made longer is cut back to this
-_READERS_WAIT_MS = 50
-_ROW_OVERHEAD_BYTES = 2 * storage.PAGE_BYTES  # what a row costs in the log beside its body, about
+LONG_LOG_BYTES = 4 * CHECKPOINT_BYTES  # readers were always there: wait for them, and again after as much more
+_READERS_WAIT_MS = 100
+_ROW_BYTES, _APPEND_BYTES = 128, 4 * storage.PAGE_BYTES  # what a row and an append take in the log beside the bodies, about
 
 _INSERT_ROW = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_LATEST = "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?)"
@@ -51,14 +51,15 @@ class JournalWriter:
         with storage.explained(path, "opened"), ExitStack() as undo:
             self._lock = undo.enter_context(closing(storage.WriterLock(path)))
             self._connection = undo.enter_context(
-                closing(storage.open_for_writing(path, storage.Stream(stream, partitions), max_bytes, _LOG_KEPT_BYTES))
+                closing(storage.open_for_writing(path, storage.Stream(stream, partitions), max_bytes, 2 * CHECKPOINT_BYTES))
             )
             self._heads = [read_head(self._connection, path, partition) for partition in range(partitions)]
             self._latest = read_latest(self._connection)
             undo.pop_all()
         self._time_ms = max(head.time_ms for head in self._heads)
         self._checkpoint_problem = ""
-        self._unchecked_bytes = 0  # appended since the last checkpoint, about
+        self._checkpoint_in = CHECKPOINT_BYTES  # bytes to append until the next one, about
+        self._long_log_bytes = LONG_LOG_BYTES  # the length at which to wait for readers
         self._count_towards_checkpoint(storage.log_bytes(path))
 
     def append(self, entries: Sequence[Entry], time_ms: int) -> list[int]:
@@ -69,7 +70,7 @@ class JournalWriter:
         """
         if not entries:
             return []
-        size = sum([self._checked_size(entry) for entry in entries])
+        size = _APPEND_BYTES + sum([self._checked_size(entry) for entry in entries])
         self._require_space(size)
         time_ms = max(time_ms, self._time_ms)
         heads: dict[int, Head] = {}
@@ -138,7 +139,7 @@ class JournalWriter:
         if not 1 <= entry.count < 1 << 32 or len(entry.body) > MAX_BODY_BYTES:
             msg = f"a row counts at least 1 and holds at most {MAX_BODY_BYTES} bytes, not {entry.count} and {len(entry.body)}"
             raise ValueError(msg)
-        return len(entry.body) + _ROW_OVERHEAD_BYTES
+        return len(entry.body) + _ROW_BYTES
 
     def _require_space(self, size: int) -> None:
         """Raise JournalFull where the disk is almost full and no trimmed pages are there to take these rows."""
@@ -148,17 +149,29 @@ class JournalWriter:
             raise JournalFull(msg)
 
     def _count_towards_checkpoint(self, size: int) -> None:
-        self._unchecked_bytes += size
-        if self._unchecked_bytes >= CHECKPOINT_BYTES:
-            self._unchecked_bytes = 0
+        self._checkpoint_in -= size
+        if self._checkpoint_in <= 0:
             self._checkpoint()
 
     def _checkpoint(self) -> None:
         """Copy the log into the file. Failing loses nothing: the rows are in the log, and a full disk will refuse the next append."""
+        self._checkpoint_in = CHECKPOINT_BYTES
+        problem = ""
         try:
-            problem = storage.checkpoint(self._connection, _READERS_WAIT_MS)
+            log_bytes = storage.checkpoint(self._connection)
+            if log_bytes < LONG_LOG_BYTES:
+                self._long_log_bytes = LONG_LOG_BYTES
+            elif log_bytes >= self._long_log_bytes:
+                restarted = storage.restart_log(self._connection, _READERS_WAIT_MS)
+                self._long_log_bytes = LONG_LOG_BYTES if restarted else log_bytes + LONG_LOG_BYTES
+                problem = "" if restarted else "readers hold the log"
+            else:
+                problem = self._checkpoint_problem
         except sqlite3.Error as error:
             problem = str(error)
-        if problem and problem != self._checkpoint_problem:
-            logger.warning("journal.checkpoint_deferred path=%s problem=%s", self.path, problem)
-        self._checkpoint_problem = problem
+        if problem != self._checkpoint_problem:
+            if problem:
+                logger.warning("journal.checkpoint_deferred path=%s problem=%s", self.path, problem)
+            else:
+                logger.info("journal.checkpoint_resumed path=%s", self.path)
+            self._checkpoint_problem = problem

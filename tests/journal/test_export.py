@@ -3,6 +3,7 @@
 import base64
 import json
 from array import array
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from telemetry.readings import SeriesKey
 def path(tmp_path):
     payloads = [b'{"v":1}', b"\xff\0\n", b""]
     flags = bytes([1 << 4, FLAG_RETAIN, 2 << 4 | FLAG_DUP])
-    columns = {"series": array("i", [0]), "time_ms": array("q", [5]), "value": array("d", [float("nan")])}
+    columns: dict[str, array[Any]] = {"series": array("i", [0]), "time_ms": array("q", [5]), "value": array("d", [float("nan")])}
     block = pack(Block([SeriesKey("shipment", "s", "d", "temperature")], columns))
     with JournalWriter(tmp_path / "j.db", "telemetry", 2) as writer:
         writer.append([Entry(0, RowKind.MESSAGES, 3, encode_messages([b"a/b", b"\xfe", b"c"], payloads, flags))], 7)

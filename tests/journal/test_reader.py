@@ -7,7 +7,7 @@ import pytest
 
 from journal.reader import JournalReader
 from journal.rows import Entry, RowKind
-from journal.writer import CHECKPOINT_BYTES, JournalWriter
+from journal.writer import CHECKPOINT_BYTES, LONG_LOG_BYTES, JournalWriter
 from telemetry.errors import OffsetTrimmed
 from tests.journal.samples import fill, message_entry, read_all
 
@@ -105,7 +105,7 @@ def test_a_reader_sees_rows_in_order_while_they_are_written(tmp_path):
                 thread.join(30)
     assert seen[0] == seen[1] == list(range(0, 20 * rows, 20))
     assert path.stat().st_size > 7 * CHECKPOINT_BYTES
-    assert longest < 5 * CHECKPOINT_BYTES
+    assert longest < 2 * LONG_LOG_BYTES
     for reader in readers:
         reader.close()
 

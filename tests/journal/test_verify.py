@@ -131,6 +131,16 @@ def test_a_row_that_counts_wrong_is_named(tmp_path):
     assert verify(path).problem == "partition 0, row at offset 0: it counts 4 messages and holds 3"
 
 
+def test_time_that_goes_back_is_named(tmp_path):
+    """Only a faulty writer could do it, its chain whole; the flow would run backwards on it."""
+    path = tmp_path / "j.db"
+    with JournalWriter(path, "telemetry", 1) as writer:
+        writer.append([message_entry(0, 1)], 500)
+        writer._time_ms = 0
+        writer.append([message_entry(0, 1)], 400)
+    assert verify(path).problem == "partition 0, row at offset 1: its time goes back by 100 ms"
+
+
 def test_a_damaged_page_is_a_finding_and_no_traceback(tmp_path):
     path = tmp_path / "j.db"
     fill(path, 200, size=400)
@@ -154,8 +164,9 @@ def test_a_trimmed_journal_is_proved_from_its_anchor(path):
 
 
 def test_a_journal_in_use_is_proved(path):
-    """Appends and retention go on while it is verified, and are no faults."""
+    """Appends and retention go on while it is verified, and are no faults; the only row of a kind may leave meanwhile."""
     with JournalWriter(path, "telemetry", 2) as writer:
+        writer.append([Entry(1, RowKind.CONTROL, 1, b"{}")], 15_000)
         for number in range(200):
             writer.append([message_entry(number % 2, 1)], 20_000 + number)
 

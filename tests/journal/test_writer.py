@@ -1,8 +1,11 @@
 """Appending, and reading back what was appended."""
 
+import logging
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from journal import storage
 from journal.reader import JournalReader
 from journal.rows import Entry, RowKind
 from journal.verify import verify
-from journal.writer import CHECKPOINT_BYTES, JournalWriter
+from journal.writer import CHECKPOINT_BYTES, LONG_LOG_BYTES, JournalWriter
 from telemetry.errors import VitalaneError
 from tests.journal.samples import fill, message_entry, read_all, summary
 
@@ -141,6 +145,59 @@ def test_the_log_stays_short(tmp_path):
             longest = max(longest, (tmp_path / "j.db-wal").stat().st_size)
     assert longest < 2 * CHECKPOINT_BYTES
     assert path.stat().st_size > 5 * CHECKPOINT_BYTES
+    assert verify(path).ok
+
+
+def test_overlapping_readers_do_not_keep_the_log_growing(tmp_path):
+    """Exports and verifications may follow each other without a pause: there is always a reader, and the log must still start anew."""
+    path = tmp_path / "j.db"
+    longest = 0
+    done = threading.Event()
+
+    def read_slowly(connection: sqlite3.Connection, starts: threading.Event) -> None:
+        while not done.is_set():
+            with storage.snapshot(connection):
+                connection.execute("SELECT count(*) FROM stream").fetchone()
+                starts.set()
+                done.wait(0.006)
+
+    with JournalWriter(path, "telemetry", 1) as writer, ExitStack() as readers:
+        connections = [readers.enter_context(closing(storage.open_read_only(path))) for _ in range(3)]
+        starts = [threading.Event() for _ in connections]
+        threads = [threading.Thread(target=read_slowly, args=pair) for pair in zip(connections, starts, strict=True)]
+        for thread, started in zip(threads, starts, strict=True):
+            thread.start()
+            assert started.wait(10)
+            done.wait(0.002)  # so that they overlap
+        try:
+            for number in range(250):
+                writer.append([message_entry(0, 100, str(number), size=4000)], number)
+                longest = max(longest, (tmp_path / "j.db-wal").stat().st_size)
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join(10)
+    print(f"longest log: {longest}")
+    assert path.stat().st_size > 23 * CHECKPOINT_BYTES
+    assert longest < 4 * LONG_LOG_BYTES, "a wait in vain or two"
+
+
+def test_a_log_that_a_reader_held_is_cut_back(tmp_path, caplog):
+    """Somebody leaves a query open: appends go on, it is said once, and the space comes back when they are done."""
+    path = tmp_path / "j.db"
+    caplog.set_level(logging.INFO)
+    with JournalWriter(path, "telemetry", 1) as writer:
+        with closing(storage.open_read_only(path)) as connection, storage.snapshot(connection):
+            connection.execute("SELECT count(*) FROM stream").fetchone()
+            for number in range(100):
+                writer.append([message_entry(0, 100, str(number), size=4000)], number)
+        held = (tmp_path / "j.db-wal").stat().st_size
+        assert held > 9 * CHECKPOINT_BYTES
+        for number in range(60):
+            writer.append([message_entry(0, 100, str(number), size=4000)], number)
+        assert (tmp_path / "j.db-wal").stat().st_size <= LONG_LOG_BYTES
+    events = [record.getMessage().split()[0] for record in caplog.records]
+    assert events == ["journal.checkpoint_deferred", "journal.checkpoint_resumed"]
     assert verify(path).ok
 
 
