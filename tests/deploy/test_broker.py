@@ -1,6 +1,5 @@
 """The broker of docker-compose.yml, run as a plain process with the container's own start script: who gets in, and who may say what."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,49 +12,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tests import tools
-from tests.servers import Server, accepts, started
+from tests.deploy.broker import DEVICES, USERS, ComposeBroker
+from tests.servers import started
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-USERS = {"ingest": "i", "deliver": "d", "simulator": "s", "display": "y"}
-DEVICES = {"truck-1": "t1", "monitor.7": "m7"}
 WAIT_S = 20
 
 pytestmark = pytest.mark.servers
-
-
-class ComposeBroker(Server):
-    """Mosquitto as deploy/mosquitto/entrypoint.sh starts it."""
-
-    name = "mosquitto"
-
-    def __init__(self, directory: Path, certificates: Path | None, client_certificates: str) -> None:
-        super().__init__(directory)
-        self.port, self.tls_port = tools.free_port(), tools.free_port()
-        (directory / "run").mkdir(exist_ok=True)
-        self.environment = {
-            **{f"VITALANE_{user.upper()}_PASSWORD": password for user, password in USERS.items()},
-            "VITALANE_DEVICE_PASSWORDS": " ".join(f"{device}:{password}" for device, password in DEVICES.items()),
-            "VITALANE_MQTT_CLIENT_CERTIFICATES": client_certificates,
-            "VITALANE_MOSQUITTO_CONFIG": str(ROOT / "deploy/mosquitto"),
-            "VITALANE_MOSQUITTO_RUN": str(directory / "run"),
-            "VITALANE_MOSQUITTO_DATA": str(directory),
-            "VITALANE_MOSQUITTO_CERTS": str(certificates or directory),
-            "VITALANE_MQTT_ADDRESS": "127.0.0.1",
-            "VITALANE_MQTT_PORT": str(self.port),
-            "VITALANE_MQTT_TLS_PORT": str(self.tls_port),
-            "PATH": os.pathsep.join([str(tools.find_mosquitto().parent), str(tools.find_mosquitto_passwd().parent), os.environ["PATH"]]),
-        }
-
-    def command(self) -> list[str]:
-        return ["env", *(f"{name}={value}" for name, value in self.environment.items()), "sh", str(ROOT / "deploy/mosquitto/entrypoint.sh")]
-
-    def answers(self) -> bool:
-        return accepts(self.port) and ("certfile" not in self.configuration or accepts(self.tls_port))
-
-    @property
-    def configuration(self) -> str:
-        return (self.directory / "run/mosquitto.conf").read_text()
 
 
 @pytest.fixture
@@ -160,12 +122,12 @@ def test_a_device_speaks_for_itself_only(session):
     """Law 8: whose reading it is stands in the topic, so the broker must not let one device publish on another's."""
     ingest = signed_in(session, "ingest")
     ingest.subscribe("vitalane/v1/shipment/+/+")
-    truck = signed_in(session, "truck-1")
-    assert truck.publish("vitalane/v1/shipment/truck-1/readings") == "Success"
-    assert truck.publish("vitalane/v1/shipment/truck-2/readings") == REFUSED
+    truck = signed_in(session, "truck-01")
+    assert truck.publish("vitalane/v1/shipment/truck-01/readings") == "Success"
+    assert truck.publish("vitalane/v1/shipment/truck-02/readings") == REFUSED
     assert truck.publish("vitalane/v1/alerts/shipment/vaccine-too-warm") == REFUSED
-    assert truck.publish("vitalane/v1/shipment/truck-1/status", "offline") == "Success"
-    assert ingest.heard() == ["vitalane/v1/shipment/truck-1/readings", "vitalane/v1/shipment/truck-1/status"]
+    assert truck.publish("vitalane/v1/shipment/truck-01/status", "offline") == "Success"
+    assert ingest.heard() == ["vitalane/v1/shipment/truck-01/readings", "vitalane/v1/shipment/truck-01/status"]
 
 
 def test_a_device_hears_nothing(session):
@@ -191,8 +153,8 @@ def test_alerts_are_published_by_deliver_and_read_by_displays(session):
 
 def test_ingest_only_listens(session):
     ingest = signed_in(session, "ingest")
-    assert ingest.publish("vitalane/v1/shipment/truck-1/readings") == REFUSED
-    assert signed_in(session, "simulator").publish("vitalane/v1/shipment/truck-1/readings") in {"Success", UNHEARD}
+    assert ingest.publish("vitalane/v1/shipment/truck-01/readings") == REFUSED
+    assert signed_in(session, "simulator").publish("vitalane/v1/shipment/truck-01/readings") in {"Success", UNHEARD}
 
 
 def test_the_health_check_has_an_account_of_its_own(broker, session):
@@ -200,7 +162,7 @@ def test_the_health_check_has_an_account_of_its_own(broker, session):
     health = session("health", password)
     assert health.answer() == "Success"
     health.subscribe("$SYS/broker/uptime")
-    assert health.publish("vitalane/v1/shipment/truck-1/readings") == REFUSED
+    assert health.publish("vitalane/v1/shipment/truck-01/readings") == REFUSED
 
 
 def test_a_user_without_a_password_does_not_exist(start_broker, tmp_path):
