@@ -29,7 +29,7 @@ from telemetry.errors import ConfigError, Problem
 
 logger = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT_S = 10.0  # from a connection to the broker's answers to CONNECT and SUBSCRIBE
+ANSWER_TIMEOUTS = 3  # times `connect_timeout_s`, from an attempt to the broker's answers to CONNECT and SUBSCRIBE
 STEADY_AFTER_S = 10.0  # a connection that stood for so long counts as good: the next failure is a first one
 GOODBYE_TIMEOUT_S = 2.0
 HOUSEKEEPING_S = 0.5
@@ -219,7 +219,7 @@ class Connection:
     def _connect(self) -> None:
         now = time.monotonic()
         self._refusal = ""
-        self._answer_by = now + self._broker.connect_timeout_s + ANSWER_TIMEOUT_S
+        self._answer_by = now + self._broker.connect_timeout_s * ANSWER_TIMEOUTS
         try:
             self._client.reconnect()
         except (OSError, UnicodeError) as error:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from ingest.controls import control_entries
 from ingest.grouping import Grouping
 from ingest.mqtt import Connection
-from ingest.routing import Router, subjects_of
+from ingest.routing import OWN, Router, subjects_of
 from ingest.settings import IngestSettings, IngestStatus
 from ingest.stream import Received
 from journal.messages import encode_messages
@@ -92,7 +92,7 @@ class _Ingest:
     def run(self, controls: Sequence[bytes]) -> None:
         logger.info("ingest.service_started partitions=%d controls=%d appended=%d", self._partitions, len(controls), len(self._controls))
         if self._controls:
-            self._append(self._controls)
+            self._append(Received([], [], bytearray(), []), self._controls)
         while not self._stop.is_set():
             timeout_s = min(LONGEST_WAIT_S, max(0.0, self._tick_at - time.monotonic()))
             if self._connection.wait(timeout_s, self._stop):
@@ -119,10 +119,8 @@ class _Ingest:
         """Journal what was received and what time has passed, then acknowledge."""
         received = self._receiver.take()
         started = time.monotonic()
-        entries = self._entries(received) if received.topics else []
-        if started >= self._tick_at:
-            entries += self._ticks(started, {entry.partition for entry in entries})
-        if entries and not self._append(entries):
+        ticks = self._ticks(started, received) if started >= self._tick_at else []
+        if (received.topics or ticks) and not self._append(received, ticks):
             return
         if received.acks:
             self._receiver.acknowledge(received.acks)
@@ -132,65 +130,78 @@ class _Ingest:
     def _entries(self, received: Received) -> list[Entry]:
         """Return a row of messages for each partition that got some."""
         columns: list[tuple[list[bytes], list[bytes], bytearray]] = [([], [], bytearray()) for _ in range(self._partitions)]
-        own = 0
         for topic, payload, flags, partition in zip(
             received.topics, received.payloads, received.flags, self._router.route(received.topics), strict=True
         ):
-            if partition < 0:
-                own += 1
-                continue
-            topics, payloads, all_flags = columns[partition]
-            topics.append(topic)
-            payloads.append(payload)
-            all_flags.append(flags)
-        if own:
-            self._status = self._status._replace(own_alerts=self._status.own_alerts + own)
+            if partition != OWN:
+                topics, payloads, all_flags = columns[partition]
+                topics.append(topic)
+                payloads.append(payload)
+                all_flags.append(flags)
         return [
             Entry(partition, RowKind.MESSAGES, len(topics), encode_messages(topics, payloads, bytes(all_flags)))
             for partition, (topics, payloads, all_flags) in enumerate(columns)
             if topics
         ]
 
-    def _ticks(self, now: float, busy: set[int]) -> list[Entry]:
+    def _ticks(self, now: float, received: Received) -> list[Entry]:
         """Return a tick for each partition that has had no row for so long, and gets none now."""
         tick_s = self._settings.tick_ms / 1000
-        idle = [partition for partition, at in enumerate(self._row_at) if now - at >= tick_s and partition not in busy]
-        self._tick_at = min((at + tick_s for partition, at in enumerate(self._row_at) if partition not in idle), default=now + tick_s)
-        self._tick_at = max(self._tick_at, now + tick_s / 10)
+        busy = set(self._router.route(received.topics))
+        idle = {partition for partition, at in enumerate(self._row_at) if now - at >= tick_s and partition not in busy}
+        self._tick_at = now + tick_s
+        for partition, at in enumerate(self._row_at):
+            if partition not in idle and partition not in busy:
+                self._tick_at = min(self._tick_at, at + tick_s)
         return [Entry(partition, RowKind.TICK, 1, b"") for partition in idle]
 
-    def _append(self, entries: list[Entry]) -> bool:
-        """Append, waiting for room where there is none. Return False where the stop came before the room: then nothing was written."""
+    def _append(self, received: Received, first: list[Entry]) -> bool:
+        """Append `first` and what was received, waiting for room where there is none, then in smaller and smaller pieces.
+
+        Return False where the stop came before the room: then what was received counts as not journalled.
+        """
         time_ms = utc_now_ms()  # when it was received, also where it waits for room
+        pieces = [received]  # the next one last
         delay_s = FULL_FIRST_S
-        while True:
+        while pieces:
+            entries = first + self._entries(pieces[-1])
             try:
                 self._writer.append(entries, time_ms)
             except JournalFull as error:
-                self._say_full(str(error))
-            else:
-                break
-            self._trim()
-            self._connection.keep()
-            self._tell()
-            if self._stop.wait(delay_s):
-                return False
-            delay_s = min(FULL_LONGEST_S, delay_s * 2)
+                if not self._wait_for_room(str(error), delay_s):
+                    return False
+                delay_s = min(FULL_LONGEST_S, delay_s * 2)
+                pieces += _halves(pieces.pop())
+                continue
+            self._count(entries, pieces.pop(), time_ms)
+            first, delay_s = [], FULL_FIRST_S
         if self._full:
             self._full = ""
             logger.warning("ingest.journal_resumed")
-        now = time.monotonic()
-        for entry in entries:
-            self._row_at[entry.partition] = now
-        received = sum(entry.count for entry in entries if entry.kind == RowKind.MESSAGES)
-        status = self._status
-        self._status = status._replace(received=status.received + received, commits=status.commits + 1, last_commit_ms=time_ms)
         return True
 
-    def _say_full(self, reason: str) -> None:
+    def _wait_for_room(self, reason: str, delay_s: float) -> bool:
+        """Say that the journal is full, try to make room, and wait; return False where the stop came."""
         if not self._full:
             logger.error("ingest.journal_full reason=%r acknowledging=no", reason)
         self._full = reason
+        self._trim()
+        self._connection.keep()
+        self._tell()
+        return not self._stop.wait(delay_s)
+
+    def _count(self, entries: list[Entry], received: Received, time_ms: int) -> None:
+        now = time.monotonic()
+        for entry in entries:
+            self._row_at[entry.partition] = now
+        journalled = sum(entry.count for entry in entries if entry.kind == RowKind.MESSAGES)
+        status = self._status
+        self._status = status._replace(
+            received=status.received + journalled,
+            own_alerts=status.own_alerts + len(received.topics) - journalled,
+            commits=status.commits + 1,
+            last_commit_ms=time_ms,
+        )
 
     def _retain(self) -> None:
         if time.monotonic() >= self._retention_at:
@@ -219,3 +230,13 @@ class _Ingest:
         if told is None or (told.connected, told.error) != (status.connected, status.error) or (now >= self._tell_at and told != status):
             self._told, self._tell_at = status, now + STATUS_EVERY_S
             self._on_status(status)
+
+
+def _halves(received: Received) -> list[Received]:
+    """Return the second and the first half, or all of it where there is nothing to halve. What they acknowledge is left out."""
+    middle = (len(received.topics) + 1) // 2
+    pieces = [
+        Received(received.topics[part], received.payloads[part], received.flags[part], [])
+        for part in (slice(middle, None), slice(None, middle))
+    ]
+    return [piece for piece in pieces if piece.topics] or [received]
