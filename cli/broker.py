@@ -21,6 +21,7 @@ from cli.supervise import environment, tethered
 HOST = "127.0.0.1"
 USER = "vitalane"
 START_S = 15.0
+SURE_S = 2.0  # a Mosquitto that cannot listen has ended by then
 ATTEMPTS = 5
 
 
@@ -113,12 +114,15 @@ def _mosquitto(executable: Path, folder: Path, port: int) -> tuple[subprocess.Po
             process_group=0,
         )
     give_up_at = monotonic() + START_S
+    sure_at = monotonic() + SURE_S
     while process.poll() is None and monotonic() < give_up_at:
-        if _accepts(port):
+        # Somebody else may listen there: ours says that it runs, or at least has not ended after a while.
+        if _accepts(port) and (b" running" in log.read_bytes() or monotonic() > sure_at):
             return process, ""
         sleep(0.02)
     _end(process)
-    return None, (log.read_text(errors="replace").strip().splitlines() or [""])[-1]
+    said = log.read_text(errors="replace").strip().splitlines()
+    return None, next((line for line in said if "Error" in line), said[-1] if said else "")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

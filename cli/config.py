@@ -9,7 +9,17 @@ import click
 import yaml
 from pydantic import BaseModel
 
-from cli.configuration import Configuration, attempt, partition_problems, read_configuration, registry, rule_set, secrets_of, tls_problems
+from cli.configuration import (
+    Configuration,
+    attempt,
+    partition_problems,
+    read_configuration,
+    registry,
+    rule_set,
+    rule_sources,
+    secrets_of,
+    tls_problems,
+)
 from cli.options import config_option
 from cli.settings import Account, Secret, Settings
 from documents import format_duration, parse_duration
@@ -53,7 +63,9 @@ def every_problem(configuration: Configuration) -> list[Problem]:
     from cli.destinations import channel, name_problems, subscriptions
 
     problems: list[Problem] = []
-    attempt(problems, lambda: registry(configuration)) and attempt(problems, lambda: rule_set(configuration))
+    documents = [attempt(problems, lambda: registry(configuration)), attempt(problems, lambda: rule_sources(configuration))]
+    if None not in documents:
+        attempt(problems, lambda: rule_set(configuration))
     attempt(problems, lambda: subscriptions(configuration))
     for steps, secret in secrets_of(configuration.settings):
         attempt(problems, lambda steps=steps, secret=secret: configuration.secret(steps, secret))  # type: ignore[misc]

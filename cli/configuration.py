@@ -63,6 +63,13 @@ def read_configuration(path: Path) -> Configuration:
 
 def rule_set(configuration: Configuration) -> RuleSet:
     """Return the rules in force. Raises ConfigError with every problem of every document."""
+    sources = rule_sources(configuration)
+    own = {metric.name: metric for metric in registry(configuration).own_metrics()}
+    return load_rules(sources, CATALOGUE | own)
+
+
+def rule_sources(configuration: Configuration) -> list[Path | str]:
+    """Return the files and packs that hold the rules. Raises ConfigError where one is not there."""
     packs = pack_names()
     sources: list[Path | str] = []
     problems: list[Problem] = []
@@ -78,8 +85,7 @@ def rule_set(configuration: Configuration) -> RuleSet:
             problems += configuration.problem(("rules", index), f"there is no file and no rule pack `{name}`{hint}").problems
     if problems:
         raise ConfigError(problems)
-    own = {metric.name: metric for metric in registry(configuration).own_metrics()}
-    return load_rules(sources, CATALOGUE | own)
+    return sources
 
 
 def registry(configuration: Configuration) -> RegistryModel:

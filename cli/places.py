@@ -6,7 +6,6 @@ Here once more, because to know a name must not cost loading Bytewax and numpy, 
 from pathlib import Path
 
 TELEMETRY = "telemetry"
-OUTBOX = "outbox"
 FLOW = "flow"
 """The flow, as a consumer of the telemetry journal."""
 

@@ -26,7 +26,7 @@ from simulators.world import Device, registry
 from telemetry.clock import format_ms, utc_now_ms
 from telemetry.errors import Transient
 
-OPEN_S = 10.0
+OPEN_S = 3.0
 PLAIN_LINE_S = 5.0
 FLUSH_S = 30.0
 
@@ -121,12 +121,16 @@ def play(feeds: list[Feed], publisher: Publisher, duration_s: float | None) -> N
     """Publish until the end, the duration, or Ctrl-C, showing how it goes; then wait for what is not acknowledged yet."""
     stop = stop_on_signals().stop
     publisher.stop = stop
-    with publisher, _shown(duration_s) as show:
-        began = time.monotonic()
-        pace.play(feeds, publisher, stop, duration_s=duration_s, progress=show, progress_s=0.5)
-        played_s = time.monotonic() - began
+    publisher.open(OPEN_S)
+    try:
+        with _shown(duration_s) as show:
+            began = time.monotonic()
+            pace.play(feeds, publisher, stop, duration_s=duration_s, progress=show, progress_s=0.5)
+            played_s = time.monotonic() - began
         complete = publisher.flush(FLUSH_S)
         counts = publisher.counts()
+    finally:
+        publisher.close()
     rate = counts.acked / played_s if played_s else 0.0
     click.echo(f"{counts.sent} messages sent, {counts.acked} acknowledged, in {played_s:.1f} s ({rate:.0f}/s)", err=True)
     if not complete:

@@ -24,7 +24,7 @@ CONFIG_WRONG = 2  # the exit code that no restart can mend
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 30.0
-HEALTHY_S = 20.0
+HEALTHY_S = 5.0
 """A child that lived so long has not failed at its start: its backoff begins anew."""
 KEEPS_FAILING = 4
 STOP_S = 15.0
