@@ -16,11 +16,26 @@ NEVER = -(2**62)
 FOREVER = 2**62
 
 
+def begins(rows: Integers) -> Flags:
+    """Return which entries of a sorted array differ from the one before."""
+    changed = np.ones(len(rows), np.bool_)
+    np.not_equal(rows[1:], rows[:-1], out=changed[1:])
+    return changed
+
+
+def lengths(starts: Integers, end: int) -> Integers:
+    """Return the length of each run, given where runs start and where the last one ends."""
+    result = np.empty(len(starts), np.int64)
+    np.subtract(starts[1:], starts[:-1], out=result[:-1])
+    result[-1:] = end - starts[-1:]
+    return result
+
+
 class Columns:
     """Named columns of one length. Set `spec` as name -> (dtype, fill); rows appear by `extend` and never go away."""
 
     spec: dict[str, tuple[Any, Any]] = {}
-    width: dict[str, int] = {}  # columns with more than one slot a row
+    width: dict[str, tuple[int, ...]] = {}  # columns with more than one value a row
 
     def __init__(self) -> None:
         self.length = 0
@@ -28,7 +43,7 @@ class Columns:
             setattr(self, name, np.full(self._shape(name, FIRST_ROOM), fill, dtype))
 
     def _shape(self, name: str, rows: int) -> tuple[int, ...]:
-        return (rows, self.width[name]) if name in self.width else (rows,)
+        return (rows, *self.width.get(name, ()))
 
     def extend(self, length: int) -> None:
         """Make the columns at least `length` rows long, the new ones filled."""

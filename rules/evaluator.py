@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rules.admission import Admitted, Readings, Refused, admit, flatten, refuse
-from rules.columns import NEVER, Integers
+from rules.columns import NEVER, Integers, begins
 from rules.control import DEFAULT_SETTINGS, OTHER_GRACE_MS, OTHER_WINDOW_MS, Settings, read_catalogue, read_record, read_settings
 from rules.document import compile_rules
 from rules.events import silence_event, value_event, withdrawn_event
@@ -189,32 +189,24 @@ class Evaluator:
         readings, late, _ = admitted
         if not len(readings.rows):
             return []
-        before_ms = self.series.last_ms
         made_room: list[tuple[str, int, Closed]] = []
-        kinds = self._kinds(readings.rows)
         for (kind, size_ms), table in self.tables.items():
-            part = readings if kinds is None else readings.take(kinds == kind)
-            closed, _ = table.add(part.rows, part.times_ms, part.values, before_ms)
+            part = readings.take(self.series.kind[readings.rows] == self.series.kinds.index(kind)) if len(self.tables) > 1 else readings
+            closed, _ = table.add(part.rows, part.times_ms, part.values, self.series.last_ms)
             made_room += [(kind, size_ms, item) for item in closed]
+        touched = readings.rows[begins(readings.rows)]
         new = readings.take(~late) if late.any() else readings
         if len(new.rows):
-            ends = np.flatnonzero(np.append(new.rows[1:] != new.rows[:-1], True))
+            ends = np.flatnonzero(begins(new.rows[::-1])[::-1])
             self.series.last_ms[new.rows[ends]] = new.times_ms[ends]
             self.series.last_value[new.rows[ends]] = new.values[ends]
             self.latest_ms = max(self.latest_ms, int(new.times_ms.max()))
-        touched = readings.rows[np.flatnonzero(np.append(readings.rows[1:] != readings.rows[:-1], True))]
         self.series.last_received_ms[touched] = now_ms
         for table in self.tables.values():
             table.schedule(touched, self.series.last_ms, now_ms)
         self.recent.add(readings.rows, readings.times_ms, readings.values)
         alerts += self._judge(now_ms, self.series.signal[new.rows], new.times_ms, new.values, offset + new.messages, new.rows)
         return [block for kind, size_ms, closed in made_room for block in self._closed(kind, size_ms, closed, offset, now_ms, alerts)]
-
-    def _kinds(self, rows: Integers) -> "np.ndarray[Any, np.dtype[np.str_]] | None":
-        """Return the kind of each reading's subject, or None where all windows are of one kind."""
-        if len({kind for kind, _ in self.tables}) <= 1:
-            return None
-        return np.array([self.series.keys[row].kind for row in rows.tolist()])
 
     def _judge(
         self, now_ms: int, signals: Integers, times_ms: Integers, values: Any, offsets: Integers, rows: Integers
@@ -292,9 +284,9 @@ class Evaluator:
 
     def _local(self, rows: Integers) -> "tuple[array[int], list[SeriesKey]]":
         """Return the index of each row among the different rows, and their keys. Rows are sorted."""
-        begins = np.append(True, rows[1:] != rows[:-1])
-        local = np.cumsum(begins) - 1
-        return _array("i", local.astype(np.int32)), [self.series.keys[row] for row in rows[begins].tolist()]
+        first = begins(rows)
+        local = np.cumsum(first) - 1
+        return _array("i", local.astype(np.int32)), [self.series.keys[row] for row in rows[first].tolist()]
 
     # -- state --------------------------------------------------------------------------------------------------------------------
 
@@ -342,7 +334,7 @@ class Evaluator:
             topic_kind, device, metric = line.split("\x1f")
             self.series.add(topic_kind, device, metric, self.registry, self.catalogue)
         self.series.restore(
-            {name: column for name, column in state["series"].items() if name not in {"signal", "silence", "device_silence"}}
+            {name: column for name, column in state["series"].items() if name not in {"kind", "signal", "silence", "device_silence"}}
         )
         self._watch_all(0)
         for key, (dumped, next_due_ms) in state["windows"].items():

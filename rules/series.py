@@ -26,6 +26,7 @@ class SeriesTable(Columns):
         "last_received_ms": (np.int64, NEVER),
         "low": (np.float64, -np.inf),  # plausible bounds, inclusive
         "high": (np.float64, np.inf),
+        "kind": (np.int64, -1),  # index in `kinds`
         "signal": (np.int64, -1),  # row in the signal table, -1 where no rule watches
         "silence": (np.int64, -1),  # row in the silence table, for the metric
         "device_silence": (np.int64, -1),  # for the whole device
@@ -35,6 +36,7 @@ class SeriesTable(Columns):
     last_received_ms: Integers
     low: Floats
     high: Floats
+    kind: Integers
     signal: Integers
     silence: Integers
     device_silence: Integers
@@ -45,6 +47,7 @@ class SeriesTable(Columns):
         self.tags: list[tuple[tuple[str, str], ...]] = []
         self.rows: dict[tuple[str, str, str], int] = {}  # topic's kind, device, metric
         self.topic_kinds: list[str] = []
+        self.kinds: list[str] = []  # of subjects
         self._rows_of_packet: dict[PacketShape, list[int]] = {}
         self._names, self._named = "", 0
 
@@ -88,6 +91,9 @@ class SeriesTable(Columns):
         assignment = registry.assignment(self.topic_kinds[row], key.device)
         self.keys[row] = SeriesKey(assignment.kind, assignment.subject, key.device, key.metric)
         self.tags[row] = assignment.tags
+        if assignment.kind not in self.kinds:
+            self.kinds.append(assignment.kind)
+        self.kind[row] = self.kinds.index(assignment.kind)
         if key.metric in catalogue:
             self.low[row], self.high[row] = catalogue[key.metric].low, catalogue[key.metric].high
 

@@ -12,10 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.columns import FOREVER, NEVER, Columns, Floats, Integers
+from rules.columns import FOREVER, NEVER, Columns, Flags, Floats, Integers, begins, lengths
 
 SLOTS = 2
 EMPTY = NEVER
+
+STATE = ("count", "mean", "deviation", "min", "max", "first", "last", "first_ms", "last_ms")
+"""What is known of an open window; `deviation` is the sum of squared deviations from the mean. Durable: grows at its end only."""
+
+COUNT, MEAN, DEVIATION, MIN, MAX, FIRST, LAST, FIRST_MS, LAST_MS = range(len(STATE))
 
 
 class Closed(NamedTuple):
@@ -35,36 +40,23 @@ class Groups(NamedTuple):
     starts: Integers  # index of each group's first reading in the sorted readings
     counts: Integers
 
+    def take(self, index: Integers | Flags) -> "Groups":
+        return Groups(self.rows[index], self.windows[index], self.starts[index], self.counts[index])
+
 
 class WindowTable(Columns):
     """The open windows of one size for all series of a shard."""
 
     spec = {
         "window": (np.int64, EMPTY),  # window number: start / size
-        "count": (np.int64, 0),
-        "mean": (np.float64, 0.0),
-        "deviation": (np.float64, 0.0),  # sum of squared deviations from the mean
-        "low": (np.float64, 0.0),
-        "high": (np.float64, 0.0),
-        "first": (np.float64, 0.0),
-        "last": (np.float64, 0.0),
-        "first_ms": (np.int64, 0),
-        "last_ms": (np.int64, 0),
-        "due_ms": (np.int64, FOREVER),
+        "due_ms": (np.int64, FOREVER),  # journal time
+        "state": (np.float64, 0.0),  # in the order of STATE; counts and times are exact below 2**53
         "closed": (np.int64, EMPTY),  # the newest window that was closed
     }
-    width = dict.fromkeys((name for name in spec if name != "closed"), SLOTS)
+    width = {"window": (SLOTS,), "due_ms": (SLOTS,), "state": (SLOTS, len(STATE))}
     window: Integers
-    count: Integers
-    mean: Floats
-    deviation: Floats
-    low: Floats
-    high: Floats
-    first: Floats
-    last: Floats
-    first_ms: Integers
-    last_ms: Integers
     due_ms: Integers
+    state: Floats
     closed: Integers
 
     def __init__(self, size_ms: int, grace_ms: int) -> None:
@@ -79,23 +71,35 @@ class WindowTable(Columns):
         Returns the windows that had to make room, and how many readings came after their window was closed. `schedule` must follow.
         """
         groups = self._groups(rows, times_ms)
+        again = ~begins(groups.rows)
+        if not again.any():
+            return self._add(groups, times_ms, values, before_ms)
         made_room: list[Closed] = []
         late = 0
-        rank = _rank(groups.rows)
-        for step in range(int(rank.max()) + 1 if len(rank) else 0):
-            chosen = np.flatnonzero(rank == step)
-            part = Groups(*(column[chosen] for column in groups))
-            slot = part.windows % SLOTS
-            current = self.window[part.rows, slot]
-            ends = (part.windows + 1) * self.size_ms + self.grace_ms
-            open_ = (part.windows > self.closed[part.rows]) & (current <= part.windows) & (ends > before_ms[part.rows])
-            if not open_.all():
-                late += int(part.counts[~open_].sum())
-                part, slot, current = Groups(*(column[open_] for column in part)), slot[open_], current[open_]
-            older = (current != part.windows) & (current != EMPTY)
-            if older.any():
-                made_room.append(self._make_room(part.rows[older], slot[older]))
-            self._merge(part, slot, times_ms, values)
+        rank = _rank(again)
+        for step in range(int(rank.max()) + 1):
+            closed, behind = self._add(groups.take(np.flatnonzero(rank == step)), times_ms, values, before_ms)
+            made_room += closed
+            late += behind
+        return made_room, late
+
+    def _add(self, groups: Groups, times_ms: Integers, values: Floats, before_ms: Integers) -> tuple[list[Closed], int]:
+        """Take groups of different series."""
+        slots = groups.windows % SLOTS
+        current = self.window[groups.rows, slots]
+        ends = (groups.windows + 1) * self.size_ms + self.grace_ms
+        is_open = (groups.windows > self.closed[groups.rows]) & (current <= groups.windows) & (ends > before_ms[groups.rows])
+        late = 0
+        if not is_open.all():
+            late = int(groups.counts[~is_open].sum())
+            groups, slots, current = groups.take(is_open), slots[is_open], current[is_open]
+        made_room = []
+        fresh = current != groups.windows
+        older = fresh & (current != EMPTY)
+        if older.any():
+            made_room.append(self._make_room(groups.rows[older], slots[older]))
+        if len(groups.rows):
+            self._merge(groups, slots, fresh, _summary(groups, times_ms, values))
         return made_room, late
 
     def close_due(self, now_ms: int) -> Closed | None:
@@ -133,12 +137,8 @@ class WindowTable(Columns):
 
     def _groups(self, rows: Integers, times_ms: Integers) -> Groups:
         windows = times_ms // self.size_ms
-        begins = np.empty(len(rows), np.bool_)
-        begins[:1] = True
-        begins[1:] = (rows[1:] != rows[:-1]) | (windows[1:] != windows[:-1])
-        starts = np.flatnonzero(begins)
-        counts = np.diff(starts, append=len(rows))
-        return Groups(rows[starts], windows[starts], starts, counts)
+        starts = np.flatnonzero(begins(rows) | begins(windows))
+        return Groups(rows[starts], windows[starts], starts, lengths(starts, len(rows)))
 
     def _make_room(self, rows: Integers, slots: Integers) -> Closed:
         """Close the windows in these slots, and before each the one before it, so that a series' windows close in order."""
@@ -149,69 +149,56 @@ class WindowTable(Columns):
         order = np.lexsort((self.window[rows, slots], rows))
         return self._close(rows[order], slots[order])
 
-    def _merge(self, part: Groups, slot: Integers, times_ms: Integers, values: Floats) -> None:
-        if not len(part.rows):
-            return
-        one_each = int(part.counts.max()) == 1
-        index = (
-            part.starts
-            if one_each
-            else np.repeat(part.starts - np.cumsum(part.counts) + part.counts, part.counts) + np.arange(part.counts.sum())
-        )
-        taken = values[index]
-        at = part.rows, slot
-        if one_each:
-            mean, deviation, low, high = taken, np.zeros(len(taken)), taken, taken
-        else:
-            begins = np.cumsum(part.counts) - part.counts
-            mean = np.add.reduceat(taken, begins) / part.counts
-            deviation = np.add.reduceat((taken - np.repeat(mean, part.counts)) ** 2, begins)
-            low, high = np.minimum.reduceat(taken, begins), np.maximum.reduceat(taken, begins)
-        first_ms, last_ms = times_ms[part.starts], times_ms[part.starts + part.counts - 1]
-        first, last = values[part.starts], values[part.starts + part.counts - 1]
-        fresh = self.window[at] != part.windows
-        had = np.where(fresh, 0, self.count[at])
-        count = had + part.counts
-        apart = np.where(fresh, 0.0, mean - self.mean[at])
-        self.mean[at] = np.where(fresh, mean, self.mean[at] + apart * part.counts / count)
-        self.deviation[at] = np.where(fresh, deviation, self.deviation[at] + deviation + apart**2 * had * part.counts / count)
-        self.low[at] = np.where(fresh, low, np.minimum(low, self.low[at]))
-        self.high[at] = np.where(fresh, high, np.maximum(high, self.high[at]))
-        earlier, later = fresh | (first_ms < self.first_ms[at]), fresh | (last_ms >= self.last_ms[at])
-        self.first[at] = np.where(earlier, first, self.first[at])
-        self.first_ms[at] = np.where(earlier, first_ms, self.first_ms[at])
-        self.last[at] = np.where(later, last, self.last[at])
-        self.last_ms[at] = np.where(later, last_ms, self.last_ms[at])
-        self.count[at] = count
-        self.window[at] = part.windows
+    def _merge(self, groups: Groups, slots: Integers, fresh: Flags, new: Floats) -> None:
+        """Put summaries into their slots: as they are where the window is fresh, merged with what is there where not."""
+        if not fresh.all():
+            old = self.state[groups.rows, slots]
+            merged = new.copy()
+            merged[:, COUNT] += old[:, COUNT]
+            apart, share = new[:, MEAN] - old[:, MEAN], new[:, COUNT] / merged[:, COUNT]
+            merged[:, MEAN] = old[:, MEAN] + apart * share
+            merged[:, DEVIATION] += old[:, DEVIATION] + apart * apart * old[:, COUNT] * share
+            np.minimum(old[:, MIN], new[:, MIN], out=merged[:, MIN])
+            np.maximum(old[:, MAX], new[:, MAX], out=merged[:, MAX])
+            later_first, earlier_last = new[:, FIRST_MS] >= old[:, FIRST_MS], new[:, LAST_MS] < old[:, LAST_MS]
+            for kept, columns in ((later_first, (FIRST, FIRST_MS)), (earlier_last, (LAST, LAST_MS))):
+                for column in columns:
+                    np.copyto(merged[:, column], old[:, column], where=kept)
+            new = np.where(fresh[:, None], new, merged)
+        self.state[groups.rows, slots] = new
+        self.window[groups.rows, slots] = groups.windows
 
     def _close(self, rows: Integers, slots: Integers) -> Closed:
         at = rows, slots
-        window, count = self.window[at], self.count[at]
-        closed = Closed(
-            rows,
-            window * self.size_ms,
-            (window + 1) * self.size_ms,
-            {
-                "count": count.astype(np.float64),
-                "mean": self.mean[at],
-                "min": self.low[at],
-                "max": self.high[at],
-                "first": self.first[at],
-                "last": self.last[at],
-                "stddev": np.sqrt(self.deviation[at] / count),
-            },
-        )
+        window, state = self.window[at], self.state[at]
+        values = {name: state[:, number] for number, name in enumerate(STATE[: LAST + 1]) if number != DEVIATION}
+        values["stddev"] = np.sqrt(state[:, DEVIATION] / state[:, COUNT])
+        closed = Closed(rows, window * self.size_ms, (window + 1) * self.size_ms, values)
         np.maximum.at(self.closed, rows, window)
         self.window[at] = EMPTY
         self.due_ms[at] = FOREVER
         return closed
 
 
-def _rank(rows: Integers) -> Integers:
-    """Return for each entry of a sorted array how many equal entries stand before it."""
-    begins = np.empty(len(rows), np.bool_)
-    begins[:1] = True
-    begins[1:] = rows[1:] != rows[:-1]
-    starts = np.flatnonzero(begins)
-    return np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
+def _rank(again: Flags) -> Integers:
+    """Return for each group how many groups of the same series stand before it; `again` marks those that have one before them."""
+    starts = np.flatnonzero(~again)
+    return np.arange(len(again)) - np.repeat(starts, lengths(starts, len(again)))
+
+
+def _summary(groups: Groups, times_ms: Integers, values: Floats) -> Floats:
+    """Return the state of each group's readings alone, shape (groups, STATE)."""
+    new = np.empty((len(groups.rows), len(STATE)))
+    last = groups.starts + groups.counts - 1
+    new[:, COUNT], new[:, FIRST], new[:, LAST] = groups.counts, values[groups.starts], values[last]
+    new[:, FIRST_MS], new[:, LAST_MS] = times_ms[groups.starts], times_ms[last]
+    if len(groups.rows) == int(groups.counts.sum()):
+        new[:, MEAN] = new[:, MIN] = new[:, MAX] = new[:, FIRST]
+        new[:, DEVIATION] = 0.0
+        return new
+    first = np.cumsum(groups.counts) - groups.counts  # of each group, among the readings that are taken
+    taken = values[np.repeat(groups.starts - first, groups.counts) + np.arange(groups.counts.sum())]
+    new[:, MEAN] = np.add.reduceat(taken, first) / groups.counts
+    new[:, DEVIATION] = np.add.reduceat((taken - np.repeat(new[:, MEAN], groups.counts)) ** 2, first)
+    new[:, MIN], new[:, MAX] = np.minimum.reduceat(taken, first), np.maximum.reduceat(taken, first)
+    return new

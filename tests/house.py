@@ -29,6 +29,7 @@ class House:
         self.data_dir = directory / "data"
         self.configuration = directory / "vitalane.yaml"
         self.environment = os.environ | {"BROKER_PASSWORD": broker.password, "WEBHOOK_SECRET": SECRET, "INFLUX_TOKEN": "any:token"}
+        self.environment["VITALANE_CONFIG"] = str(self.configuration)
         self.log = directory / "up.log"
         self.process: subprocess.Popen[bytes] | None = None
         document = {
@@ -53,7 +54,7 @@ class House:
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one command of the program on this configuration."""
-        command = [sys.executable, "-m", "cli.main", *arguments, "-c", str(self.configuration)]
+        command = [sys.executable, "-m", "cli.main", *arguments]
         ended = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=PATIENCE_S * 2)
         assert not check or ended.returncode == 0, f"{arguments}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}\n{self.told()}"
         return ended
