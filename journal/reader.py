@@ -39,6 +39,9 @@ class JournalReader:
 
         Raises OffsetTrimmed where retention has removed the row asked for.
         """
+        if not (0 <= offset <= OFFSET_MASK and 0 <= partition < self.partitions):
+            msg = f"{self.path} has offsets from 0 in partitions 0 to {self.partitions - 1}, not offset {offset} in partition {partition}"
+            raise ValueError(msg)
         rows: list[Row] = []
         size = 0
         bounds = (row_id(partition, offset), row_id(partition + 1, 0), max_rows)

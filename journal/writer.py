@@ -29,6 +29,7 @@ RESERVE_BYTES = 32 << 20
 LONG_LOG_BYTES = 4 * CHECKPOINT_BYTES  # readers were always there: wait for them, and again after as much more
 _READERS_WAIT_MS = 100
 _ROW_BYTES, _APPEND_BYTES = 128, 4 * storage.PAGE_BYTES  # what a row and an append take in the log beside the bodies, about
+_TRIM_BYTES = retention.ROWS_AT_ONCE << 10  # what a transaction of retention takes there, about
 
 _INSERT_ROW = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_LATEST = "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?)"
@@ -114,12 +115,18 @@ class JournalWriter:
         """Remove the oldest rows that exceed an age or the size, none at or past its partition's floor; return how many.
 
         A partition without a floor keeps everything. Space is not given back but used again by the next rows. Verification still works:
-        the hash before the first row retained is kept.
+        the hash before the first row retained is kept. Called often, it keeps appends waiting for moments only.
         """
-        with storage.explained(self.path, "trimmed"):
-            return retention.trim(
-                self._connection, len(self._heads), max_age_ms=max_age_ms, max_bytes=max_bytes, now_ms=now_ms, floor=floor
-            )
+        removed = 0
+        while True:
+            with storage.explained(self.path, "trimmed"):
+                some = retention.trim_some(
+                    self._connection, len(self._heads), max_age_ms=max_age_ms, max_bytes=max_bytes, now_ms=now_ms, floor=floor
+                )
+            if not some:
+                return removed
+            removed += some
+            self._count_towards_checkpoint(_TRIM_BYTES)
 
     def close(self) -> None:
         self._connection.close()

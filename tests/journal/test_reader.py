@@ -49,6 +49,21 @@ def test_reading_inside_a_row_gives_the_next(path):
         assert reader.read(0, 1000) == []
 
 
+@pytest.mark.parametrize(("partition", "offset"), [(0, -1), (0, 1 << 48), (2, 0), (-1, 0)])
+def test_a_place_outside_the_journal_is_refused(path, partition, offset):
+    """Partitions share one table: a wild offset must not reach into the next one."""
+    with JournalReader(path) as reader, pytest.raises(ValueError, match="not offset"):
+        reader.read(partition, offset)
+
+
+@pytest.mark.parametrize("partition", [-1, 2])
+def test_a_partition_that_is_not_there_has_no_ends(path, partition):
+    with JournalReader(path) as reader:
+        for ask in (reader.first, reader.head):
+            with pytest.raises(ValueError, match="has partitions 0 to 1"):
+                ask(partition)
+
+
 def test_the_newest_of_a_kind(path):
     with JournalWriter(path, "telemetry", 2) as writer, JournalReader(path) as reader:
         writer.append([Entry(0, RowKind.BOOKS, 1, b"old"), Entry(1, RowKind.BOOKS, 1, b"other"), Entry(0, RowKind.BOOKS, 1, b"new")], 1)

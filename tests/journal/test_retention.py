@@ -88,6 +88,16 @@ def test_size_never_passes_the_floor(tmp_path):
         assert (reader.first(0), reader.first(1)) == (30, 0)
 
 
+def test_a_floor_beyond_everything_stays_in_its_partition(tmp_path):
+    """Partitions share one table: a wild offset must not let the next one's rows go."""
+    path = tmp_path / "j.db"
+    fill(path, 5)
+    with JournalWriter(path, "telemetry", 2) as writer:
+        assert writer.trim(max_age_ms=0, max_bytes=None, now_ms=1 << 40, floor={0: 1 << 60}) == 5
+    with JournalReader(path) as reader:
+        assert (reader.first(0), reader.first(1)) == (15, 0)
+
+
 def test_many_rows_leave_in_many_transactions(tmp_path):
     path = tmp_path / "j.db"
     with JournalWriter(path, "telemetry", 2) as writer:
