@@ -116,6 +116,13 @@ def test_a_row_against_the_rules_changes_nothing(tmp_path, entry):
     assert verify(path).ok
 
 
+def test_every_commit_is_synced(tmp_path):
+    """No test can cut the power: that each commit asks for the disk, on a log, is held here. The reader cannot weaken it."""
+    with JournalWriter(tmp_path / "j.db", "telemetry", 1) as writer:
+        asked = {name: writer._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "fullfsync", "journal_mode")}
+    assert asked == {"synchronous": 2, "fullfsync": 1, "journal_mode": "wal"}
+
+
 def test_a_second_writer_is_refused(tmp_path):
     """Two writers would fork the chain; the sentence names who holds it."""
     path = tmp_path / "j.db"
