@@ -232,7 +232,9 @@ class Settings(Strict):
     """The whole of `vitalane.yaml`; every key may be left out."""
 
     data_dir: Path = Path("data")
-    partitions: Annotated[int, Field(ge=1, le=64)] = Field(default=4, description="of the journal; cannot change once there is one")
+    partitions: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="of the journal: as many as flow processes will ever share it; cannot change once there is one"
+    )
     broker: Broker = Broker()
     ingest: Ingest = Ingest()
     rules: list[str] = Field(default=[], max_length=100, description="files, folders of files, or names of shipped packs")

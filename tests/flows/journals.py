@@ -17,7 +17,7 @@ from telemetry.routing import partition_of
 
 START_MS = 1_763_000_000_000
 RULES = """rules:
-  - {id: warm, applies_to: {kind: shipment}, when: temperature > 8 Cel, for: 2 min, clear: {when: temperature <= 7.5 Cel}, severity: critical}
+  - {id: warm, applies_to: {kind: shipment}, when: temperature > 8 Cel, for: 2 min, clear: {when: temperature < 7.5}, severity: critical}
   - {id: low, applies_to: {kind: patient}, when: spo2 < 90 %, severity: warning}
   - {id: silent, applies_to: {kind: patient}, when: 'absent(spo2, 4 min)', severity: warning}
 """
