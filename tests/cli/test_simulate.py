@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli.registry import RegistryModel
+from documents import load
+from tests.cli.running import Running, vitalane
+from tests.servers import Broker
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def configuration(tmp_path: Path, mosquitto: Broker, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TRIAL_PASSWORD", mosquitto.password)
+    file = tmp_path / "vitalane.yaml"
+    file.write_text(f"broker: {{port: {mosquitto.port}, user: {mosquitto.user}, password: {{env: TRIAL_PASSWORD}}}}\n")
+    return str(file)
+
+
+@pytest.mark.parametrize("world", ["shipments", "patients"])
+def test_devices_publish_and_are_written_as_a_registry(world: str, configuration: str, tmp_path: Path) -> None:
+    registry = tmp_path / "registry.yaml"
+    ended = vitalane(
+        *("simulate", "-c", configuration, world, "--count", "5", "--speed", "120", "--for", "2s", "--registry", str(registry))
+    )
+    assert ended.returncode == 0, ended.stderr
+    sent, acknowledged = (int(ended.stderr.splitlines()[-1].split()[index]) for index in (0, 3))
+    assert sent == acknowledged > 5
+    assert len(load(registry, RegistryModel).devices) == 5
+    assert yaml.safe_load(registry.read_text())["devices"][0]["kind"] == world.removesuffix("s")
+
+
+def test_a_file_is_replayed_to_its_last_row(configuration: str, tmp_path: Path) -> None:
+    file = tmp_path / "readings.csv"
+    file.write_text("time,device,metric,value\n" + "".join(f"2026-01-31T08:{m:02d}:00Z,probe-1,temperature,{m}\n" for m in range(60)))
+    ended = vitalane("simulate", "-c", configuration, "replay", str(file), "--speed", "0")
+    assert ended.returncode == 0, ended.stderr
+    assert "60 messages sent, 60 acknowledged" in ended.stderr
+
+
+def test_a_file_with_mistakes_is_refused_before_anything_is_sent(configuration: str, tmp_path: Path) -> None:
+    file = tmp_path / "readings.csv"
+    file.write_text("time,device,metric,value\n2026-01-31T08:00:00Z,probe-1,temperature,5\nyesterday,probe-1,temperature,5\n")
+    ended = vitalane("simulate", "-c", configuration, "replay", str(file))
+    assert ended.returncode == 2
+    assert "readings.csv:3" in ended.stderr
+
+
+def test_ctrl_c_stops_a_simulator_in_order(configuration: str) -> None:
+    with Running("simulate", "-c", configuration, "patients", "--count", "3") as simulator:
+        simulator.says("broker_connected")
+        assert simulator.stop() == 0
+    assert "acknowledged" in simulator.lines[-1]
+
+
+def test_a_wrong_password_is_one_sentence(configuration: str) -> None:
+    ended = vitalane("simulate", "-c", configuration, "patients", "--for", "1s", TRIAL_PASSWORD="wrong-horse")
+    assert ended.returncode == 3
+    assert "refuses user 'vitalane'" in ended.stderr
+    assert "wrong-horse" not in ended.stderr
+    assert json.dumps("Traceback") not in ended.stderr
