@@ -1,7 +1,7 @@
 """Ingest put together: its settings from the configuration, the journal's writer, and the control records that say what holds from here on.
 
-The whole set is written at every start: a replay finds it behind whatever retention has removed, and the record that listening begins keeps
-silence from being proved over a time when nobody listened.
+The whole set is written at every start: a replay finds it behind whatever retention has removed. At every connection a record says that
+listening begins, which keeps silence from being proved over a time when nobody listened.
 """
 
 import logging
@@ -38,7 +38,6 @@ def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet,
         settings_record(flow_terms(configuration.settings)),
         registry_record(registered.assignments(), registered.own_metrics()),
         rules_record(rules, applied_by="configuration"),
-        listening_record(),
     ]
     latest = IngestStatus(0, 0, 0, 0, connected=False, error="")
 
@@ -55,7 +54,7 @@ def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet,
         StatusFile(data_dir, "ingest", look),
     ):
         _append(writer, partitions, controls, stop)
-        run_ingest(settings, writer, offsets, controls, stop, on_status)
+        run_ingest(settings, writer, offsets, controls, stop, on_status, listening=listening_record())
         try:
             writer.append(_entries(partitions, [stopped_record()]), utc_now_ms())
         except JournalFull:

@@ -69,7 +69,7 @@ def run(settings: FlowSettings, stop: threading.Event) -> None:
 def execute(flow: Dataflow, recovery: Path, epoch_ms: int) -> None:
     """Run a dataflow from the recovery store's last commit until its sources end. Raises the VitalaneError that stopped it, if one did."""
     try:
-        cli_main(flow, epoch_interval=timedelta(milliseconds=epoch_ms), recovery_config=RecoveryConfig(recovery, timedelta(0)))
+        cli_main(flow, epoch_interval=timedelta(milliseconds=epoch_ms), recovery_config=RecoveryConfig(recovery, timedelta(0)))  # type: ignore[no-untyped-call]
     except BytewaxRuntimeError as error:
         cause = _root(error)
         if isinstance(cause, VitalaneError):
@@ -80,7 +80,7 @@ def execute(flow: Dataflow, recovery: Path, epoch_ms: int) -> None:
 def prepare(recovery: Path) -> None:
     """Make the recovery store where there is none."""
     if not any(recovery.glob("part-*.sqlite3")):
-        init_db_dir(recovery, RECOVERY_PARTITIONS)
+        init_db_dir(recovery, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]
 
 
 class _Published:

@@ -44,15 +44,18 @@ def run(
     controls: Sequence[bytes],
     stop: threading.Event,
     on_status: Callable[[IngestStatus], None] | None,
+    *,
+    listening: bytes = b"",
 ) -> None:
     """Journal what the broker brings until `stop` is set, then commit and acknowledge what is in hand and take leave.
 
     `controls` are the JSON bodies of the records that hold from here on; one of type `registry` also says which device watches which
-    subject.
+    subject. `listening` is the control record that goes before everything that a new connection brings: from there on silence means
+    something. Without a connection no ticks are written, for a clock that runs while nobody listens would prove silence.
     Faults of the network and a full disk are waited out. Raises ConfigError for TLS files that cannot be used, and what the journal raises
     when it can no longer be written.
     """
-    _Ingest(settings, writer, offsets, controls, stop, on_status or (lambda _: None)).run(controls)
+    _Ingest(settings, writer, offsets, controls, stop, on_status or (lambda _: None), listening).run(controls)
 
 
 class _Ingest:
@@ -64,8 +67,11 @@ class _Ingest:
         controls: Sequence[bytes],
         stop: threading.Event,
         on_status: Callable[[IngestStatus], None],
+        listening: bytes,
     ) -> None:
         self._settings = settings
+        self._listening = listening
+        self._is_listening = False  # on this connection, as the journal knows
         self._writer = writer
         self._offsets = offsets
         self._stop = stop
@@ -94,7 +100,7 @@ class _Ingest:
         if self._controls:
             self._append(Received([], [], bytearray(), []), self._controls)
         while not self._stop.is_set():
-            timeout_s = min(LONGEST_WAIT_S, max(0.0, self._tick_at - time.monotonic()))
+            timeout_s = min(LONGEST_WAIT_S, max(0.0, self._tick_at - time.monotonic())) if self._is_listening else LONGEST_WAIT_S
             if self._connection.wait(timeout_s, self._stop):
                 self._receive()
             self._commit()
@@ -119,9 +125,13 @@ class _Ingest:
         """Journal what was received and what time has passed, then acknowledge."""
         received = self._receiver.take()
         started = time.monotonic()
-        ticks = self._ticks(started, received) if started >= self._tick_at else []
-        if (received.topics or ticks) and not self._append(received, ticks):
+        connected = self._connection.connected
+        marks = self._begin_to_listen() if connected and not self._is_listening else []
+        if connected and started >= self._tick_at:
+            marks += self._ticks(started, received)
+        if (received.topics or marks) and not self._append(received, marks):
             return
+        self._is_listening = connected
         if received.acks:
             self._receiver.acknowledge(received.acks)
         if received.topics:
@@ -143,6 +153,9 @@ class _Ingest:
             for partition, (topics, payloads, all_flags) in enumerate(columns)
             if topics
         ]
+
+    def _begin_to_listen(self) -> list[Entry]:
+        return [Entry(partition, RowKind.CONTROL, 1, self._listening) for partition in range(self._partitions) if self._listening]
 
     def _ticks(self, now: float, received: Received) -> list[Entry]:
         """Return a tick for each partition that has had no row for so long, and gets none now."""

@@ -118,7 +118,7 @@ class Evaluator:
             self.watch.silence.listen(now_ms)
             for table in self.tables.values():
                 table.resume_clock(self.series.last_ms, now_ms)
-        elif record["type"] in {"rules", "registry", "settings"}:
+        elif record["type"] in {"rules", "registry", "settings"} and self.controls.get(record["type"]) != body.decode():
             before = self.watch
             if record["type"] == "settings":
                 blocks = self._blocks([closed for table in self.tables.values() if (closed := table.close_all()) is not None])
