@@ -10,6 +10,7 @@ import pytest
 from cli.main import program
 from ingest.decode import decode_row
 from journal.messages import decode_messages, encode_messages
+from rules.document import load_rules
 from sinks.points import MEASUREMENTS
 from telemetry.metrics import CATALOGUE
 from telemetry.reasons import Reason
@@ -125,6 +126,14 @@ def test_an_example_of_a_payload_is_taken(form, payload):
     decoded = decode_row(decode_messages(encode_messages([topic], [payload.encode()], b"\0")), 1_763_674_000_123, CATALOGUE)
     assert not decoded.refusals
     assert decoded.packets.values or decoded.statuses
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_a_rule_in_a_document_is_one(document, tmp_path):
+    for number, body in enumerate(re.findall(r"^```yaml\n(rules:\n.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(body)
+        assert load_rules([file]).rules
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
