@@ -35,6 +35,8 @@ def unreachable(broker: BrokerSettings, error: OSError | UnicodeError) -> str:
             return f"TLS with {address(broker)} failed ({_reason(error)}): check broker.port and broker.tls"
         case ConnectionRefusedError():
             return f"nobody listens at {broker.host}:{broker.port}: is the broker up, and are broker.host and broker.port right?"
+        case ConnectionError() if broker.tls:
+            return f"{address(broker)} ended the connection when TLS began: does broker.port speak TLS?"
         case TimeoutError():
             return f"{address(broker)} does not answer: check broker.host, broker.port and what is between"
         case _:
@@ -56,6 +58,14 @@ def lost(broker: BrokerSettings, error: Exception | None) -> str:
             return f"{address(broker)} ended the TLS connection ({_reason(error)}): check broker.tls.certificate and broker.tls.key"
         case _:
             return f"the connection to {address(broker)} was lost"
+
+
+def lost_again(broker: BrokerSettings) -> str:
+    """Return what it can mean that connections are made and lost, one after the other."""
+    return (
+        f"the connection to {address(broker)} is lost again and again soon after it is made: "
+        f"does another client use the id {broker.client_id!r}? Every ingest needs a broker.client_id of its own"
+    )
 
 
 def unanswered(broker: BrokerSettings) -> str:

@@ -24,12 +24,14 @@ from ingest.decode import FLAG_TOO_LARGE, KEPT_OF_TOO_LARGE
 from ingest.settings import BrokerSettings, TlsSettings
 from ingest.stream import ProtocolError, Received
 from ingest.tap import TappedClient, TapReceiver
+from ingest.topics import is_filter
 from journal.messages import FLAG_DUP, FLAG_RETAIN, QOS_SHIFT
 from telemetry.errors import ConfigError, Problem
 
 logger = logging.getLogger(__name__)
 
 ANSWER_TIMEOUTS = 3  # times `connect_timeout_s`, from an attempt to the broker's answers to CONNECT and SUBSCRIBE
+SUSPICIOUS_LOSSES = 3  # connections in a row that did not become steady
 STEADY_AFTER_S = 10.0  # a connection that stood for so long counts as good: the next failure is a first one
 GOODBYE_TIMEOUT_S = 2.0
 HOUSEKEEPING_S = 0.5
@@ -145,6 +147,9 @@ class Connection:
     """One session at the broker, whatever happens to the connections that it uses."""
 
     def __init__(self, broker: BrokerSettings, max_payload_bytes: int) -> None:
+        bad = [topic_filter for topic_filter in broker.topics if not is_filter(topic_filter)]
+        if bad:
+            raise ConfigError([Problem("the configuration", 0, 0, "broker.topics", f"{text!r} is no topic filter of MQTT") for text in bad])
         self.connected = False  # subscribed to everything
         self.error = ""
         self._broker = broker
@@ -274,6 +279,8 @@ class Connection:
             self._fail(self._refusal)
         elif not self.connected:
             self._fail(self._why() or faults.unanswered(self._broker))
+        elif self._failures >= SUSPICIOUS_LOSSES:
+            self._fail(self._why() or faults.lost_again(self._broker))
         else:
             self._fail(self._why() or faults.lost(self._broker, None))
 

@@ -60,6 +60,13 @@ def alert_topic(kind: str, rule: str) -> str:
     return f"{PREFIX}/alerts/{kind}/{rule}"
 
 
+def is_filter(text: str) -> bool:
+    """Return whether MQTT allows a text as a topic filter: `+` and `#` stand alone in their level, `#` at the end."""
+    levels = text.split("/")
+    whole = all("+" not in level and "#" not in level for level in levels if level not in {"+", "#"})
+    return 0 < len(text.encode("utf-8", "replace")) <= 65_535 and "\x00" not in text and whole and "#" not in levels[:-1]
+
+
 def shared(topic_filter: str, group: str) -> str:
     """Return the form of a filter under which several ingest processes share its messages. Raises ValueError for a bad group name."""
     if not _GROUP.fullmatch(group):

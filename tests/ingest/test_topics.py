@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import topics
-from ingest.topics import FORMS, KINDS, Topic, alert_topic, format_topic, parse, shared
+from ingest.topics import FORMS, KINDS, Topic, alert_topic, format_topic, is_filter, parse, shared
 
 devices = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", fullmatch=True)
 
@@ -70,6 +70,11 @@ def test_a_shared_subscription_names_its_group():
     for group in ("", "a/b", "a+", "#"):
         with pytest.raises(ValueError, match="shared subscription"):
             shared("a", group)
+
+
+def test_a_topic_filter():
+    assert all(map(is_filter, [*topics.FILTERS, "#", "+", "+/#", "$share/g/a/+", "a//b", "é"]))
+    assert not any(map(is_filter, ["", "#/a", "a#", "a/+b", "++", "##", "a\x00", "a" * 65_536]))
 
 
 def test_the_cache_of_topics_is_bounded():
