@@ -12,7 +12,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def test_an_empty_document_is_a_whole_configuration() -> None:
     """Every key has a default, so the smallest configuration is none."""
     settings = parse("", "vitalane.yaml", Settings)
-    assert (settings.partitions, settings.broker.port, settings.windows["shipment"]) == (4, 1883, 300_000)
+    assert (settings.partitions, settings.broker.port, settings.windows["shipment"]) == (1, 1883, 300_000)
     assert settings.stores.history is not None
 
 

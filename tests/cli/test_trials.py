@@ -117,7 +117,7 @@ def test_the_data_folder_is_read_only(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_another_ingest_has_the_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two writers of one journal would each believe in their own offsets."""
     (tmp_path / "data").mkdir()
-    with JournalWriter(tmp_path / "data" / "telemetry.db", "telemetry", 4):
+    with JournalWriter(tmp_path / "data" / "telemetry.db", "telemetry", 1):
         assert run(["ingest", "-c", configured(tmp_path, "")]) == 3
     assert f"already has a writer (process {os.getpid()})" in capsys.readouterr().err
 
