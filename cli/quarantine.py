@@ -7,6 +7,7 @@ kept in data/quarantine-replayed.json, so that asking twice replays once.
 import json
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,13 +102,15 @@ def replay(config_file: Path, reason: str | None, yes: bool, again: bool) -> int
 
 def publish(configuration: Configuration, places: list[Place]) -> int:
     """Publish the messages at these places; remember those that the broker has acknowledged."""
-    from cli.simulate import publisher_for
+    from cli.simulate import FLUSH_S, OPEN_S, publisher_for
     from simulators.faults import Message
 
     gone = sent = 0
     path = telemetry_path(configuration.data_dir)
     done = replayed(configuration)
-    with JournalReader(path) as reader, publisher_for(configuration, "replay", clients=1) as publisher:
+    publisher = publisher_for(configuration, "replay", clients=1)
+    publisher.open(OPEN_S)
+    with closing(publisher), JournalReader(path) as reader:
         for place in places:
             message = message_at(reader, place)
             if message is None:
@@ -115,9 +118,9 @@ def publish(configuration: Configuration, places: list[Place]) -> int:
                 continue
             publisher.send(Message(0, message[0], message[1], retain=False))
             sent += 1
-        acknowledged = publisher.flush(30.0)
+        acknowledged = publisher.flush(FLUSH_S)
     if not acknowledged:
-        msg = f"the broker did not acknowledge all of {sent} messages within 30 s: nothing was marked as replayed"
+        msg = f"the broker did not acknowledge all of {sent} messages within {FLUSH_S:.0f} s: nothing was marked as replayed"
         raise VitalaneError(msg)
     remember(configuration, done | set(places))
     click.echo(f"{sent} messages published again" + (f", {gone} no longer in the journal" if gone else ""))

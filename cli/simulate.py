@@ -3,7 +3,7 @@
 import json
 import ssl
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +122,13 @@ def play(feeds: list[Feed], publisher: Publisher, duration_s: float | None) -> N
     stop = stop_on_signals().stop
     publisher.stop = stop
     publisher.open(OPEN_S)
-    try:
+    with closing(publisher):
         with _shown(duration_s) as show:
             began = time.monotonic()
             pace.play(feeds, publisher, stop, duration_s=duration_s, progress=show, progress_s=0.5)
             played_s = time.monotonic() - began
         complete = publisher.flush(FLUSH_S)
         counts = publisher.counts()
-    finally:
-        publisher.close()
     rate = counts.acked / played_s if played_s else 0.0
     click.echo(f"{counts.sent} messages sent, {counts.acked} acknowledged, in {played_s:.1f} s ({rate:.0f}/s)", err=True)
     if not complete:

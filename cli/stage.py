@@ -27,7 +27,6 @@ def set_stage(folder: Path, broker: LocalBroker, devices: list[dict[str, Any]]) 
 CONFIGURATION = """\
 # Written by `vitalane demo`; `vitalane up -c` on it runs the same services.
 data_dir: data
-partitions: 2
 broker: {{host: 127.0.0.1, port: {port}, user: {user}, password: {{file: {password}}}}}
 rules: [rules.yaml]
 registry: registry.yaml

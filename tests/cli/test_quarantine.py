@@ -55,7 +55,8 @@ def test_replay_takes_the_whole_path_again_and_once(tmp_path: Path, mosquitto: B
     """A mended decoder or registry is of use only if what was refused can come again; asking twice must not double it."""
     monkeypatch.setenv("TRIAL_PASSWORD", mosquitto.password)
     world = decided_world(tmp_path)
-    world.path.write_text(f"{CONFIGURATION}broker: {{port: {mosquitto.port}, user: {mosquitto.user}, password: {{env: TRIAL_PASSWORD}}}}\n")
+    broker = f"broker: {{port: {mosquitto.port}, user: {mosquitto.user}, password: {{env: TRIAL_PASSWORD}}}}\n"
+    world.path.write_text(f"{CONFIGURATION}{broker}ingest: {{retention: {{max_age: null}}}}\n")  # the world is old
     before = {(item.topic, item.payload) for item in refusals(world)}
     with Running("ingest", "-c", str(world.path)) as ingest:
         ingest.says("broker_connected")
