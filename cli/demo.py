@@ -124,6 +124,7 @@ class Demo:
                 scene = self._scene()._replace(retained=scene.retained)  # the same devices, their clocks set to now
                 played_s = self._play(configuration, scene, publisher)
                 counts = publisher.counts()
+                self.screen.say("the devices have stopped; now ingest, flow and deliver, in this order, each when it has caught up")
                 self._settle(configuration, counts.sent)
             finally:
                 end.set()

@@ -1,13 +1,17 @@
 """`vitalane up`: all services of one machine as supervised processes, stopped in the order in which data flows."""
 
+import fcntl
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from cli.config import every_problem
 from cli.configuration import Configuration, read_configuration
+from cli.exits import Unreachable
 from cli.lag import Lag, caught_up
 from cli.options import config_option
 from cli.services import prepare
@@ -29,10 +33,27 @@ def up(config_file: Path) -> int:
         raise ConfigError(problems)
     prepare(configuration.data_dir)
     stopping = stop_on_signals()
-    click.echo(f"vitalane: ingest, flow and deliver run on {configuration.data_dir}; Ctrl-C stops them in order", err=True)
-    code = Supervisor(services(configuration), _tell, _listen).run(stopping.stop, stopping.hurry)
-    click.echo("vitalane: stopped", err=True)
+    with alone(configuration.data_dir):
+        click.echo(f"vitalane: ingest, flow and deliver run on {configuration.data_dir}; Ctrl-C stops them in order", err=True)
+        code = Supervisor(services(configuration), _tell, _listen).run(stopping.stop, stopping.hurry)
+        click.echo("vitalane: stopped", err=True)
     return code
+
+
+@contextmanager
+def alone(data_dir: Path) -> Iterator[None]:
+    """Keep a second supervisor off a data folder. Raises Unreachable where there is one."""
+    with (data_dir / "up.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            msg = f"another `vitalane up` (process {lock.read().strip() or 'unknown'}) runs on {data_dir}: stop it first, or use another data_dir"
+            raise Unreachable(msg) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 def services(configuration: Configuration) -> list[Service]:
