@@ -76,8 +76,8 @@ def running(*, rules: int = 100, influx: bool = False, store_readings: bool = Fa
         (folder / "rules.yaml").write_text(rules_text(rules - 1) + "\n" + HIT_RULE + extra_rules)
         house = House(
             folder, Address(port), partitions=PARTITIONS, rules=["rules.yaml"], windows={"shipment": "10 s"}, grace={"shipment": "1 s"},
-            flow={"store_readings": store_readings}, channels=webhook_channel(receiver), subscriptions=[{"name": "all", "channels": ["hook"]}],
-            **settings,
+            flow={"store_readings": store_readings}, channels=webhook_channel(receiver),
+            subscriptions=[{"name": "all", "channels": ["hook"]}], **settings,
         )  # fmt: skip
         stack.enter_context(house)
         until(lambda: house.status("ingest").get("connected") and len(list(house.data_dir.glob("outbox-*.db"))) == PARTITIONS, house.told)
