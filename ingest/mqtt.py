@@ -151,6 +151,7 @@ class Connection:
         if bad:
             raise ConfigError([Problem("the configuration", 0, 0, "broker.topics", f"{text!r} is no topic filter of MQTT") for text in bad])
         self.connected = False  # subscribed to everything
+        self.number = 0  # of the connection: how often the broker has taken one
         self.error = ""
         self._broker = broker
         self._client, self.receiver = _client(broker, max_payload_bytes)
@@ -245,6 +246,7 @@ class Connection:
         if reason.is_failure:
             self._refusal = faults.refused(self._broker, reason.getName())
             return
+        self.number += 1
         if not flags.session_present:
             self.receiver.session_lost()
         elif self._subscribed_once:

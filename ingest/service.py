@@ -71,7 +71,7 @@ class _Ingest:
     ) -> None:
         self._settings = settings
         self._listening = listening
-        self._is_listening = False  # on this connection, as the journal knows
+        self._announced = 0  # the connection that the journal knows of
         self._writer = writer
         self._offsets = offsets
         self._stop = stop
@@ -100,7 +100,7 @@ class _Ingest:
         if self._controls:
             self._append(Received([], [], bytearray(), []), self._controls)
         while not self._stop.is_set():
-            timeout_s = min(LONGEST_WAIT_S, max(0.0, self._tick_at - time.monotonic())) if self._is_listening else LONGEST_WAIT_S
+            timeout_s = min(LONGEST_WAIT_S, max(0.0, self._tick_at - time.monotonic())) if self._connection.connected else LONGEST_WAIT_S
             if self._connection.wait(timeout_s, self._stop):
                 self._receive()
             self._commit()
@@ -125,13 +125,16 @@ class _Ingest:
         """Journal what was received and what time has passed, then acknowledge."""
         received = self._receiver.take()
         started = time.monotonic()
-        connected = self._connection.connected
-        marks = self._begin_to_listen() if connected and not self._is_listening else []
+        connected, number = self._connection.connected, self._connection.number
+        marks: list[Entry] = []
+        if number != self._announced and (connected or received.topics):  # what waited at the broker comes before all is subscribed
+            marks += self._begin_to_listen()
         if connected and started >= self._tick_at:
             marks += self._ticks(started, received)
         if (received.topics or marks) and not self._append(received, marks):
             return
-        self._is_listening = connected
+        if marks:
+            self._announced = number
         if received.acks:
             self._receiver.acknowledge(received.acks)
         if received.topics:

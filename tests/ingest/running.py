@@ -98,7 +98,9 @@ class Running:
         partitions: int = PARTITIONS,
         controls: Sequence[bytes] = (),
         max_bytes: int | None = None,
+        listening: bytes = b"",
     ) -> None:
+        self._listening = listening
         self.path = directory / "telemetry.db"
         self.journal = Journal(self.path)
         self.statuses: list[IngestStatus] = []
@@ -118,7 +120,7 @@ class Running:
                 JournalWriter(self.path, "telemetry", self._partitions, max_bytes=self._max_bytes, reserve_bytes=0) as writer,
                 ConsumerOffsets(self._offsets_path) as offsets,
             ):
-                service.run(self._settings, writer, offsets, self._controls, self._stop, self.statuses.append)
+                service.run(self._settings, writer, offsets, self._controls, self._stop, self.statuses.append, listening=self._listening)
         except BaseException as error:
             self.failure = error
             raise

@@ -238,11 +238,34 @@ def test_time_passes_in_every_partition_with_and_without_messages(broker, tmp_pa
     assert times == sorted(times)
 
 
-def test_time_passes_without_a_broker(free_port: int, tmp_path: Path):
-    told = IngestSettings(broker=BrokerSettings(port=free_port), tick_ms=50)
+def test_no_time_passes_without_a_broker(free_port: int, tmp_path: Path):
+    """A clock that ran while nobody listened would prove the silence of every device."""
+    told = IngestSettings(broker=BrokerSettings(port=free_port), tick_ms=20)
     with Running(tmp_path, told) as running:
-        until(lambda: len(running.journal.rows(RowKind.TICK)) >= 6, "ticks")
         running.said("nobody listens")
+        threading.Event().wait(0.3)
+    assert not running.journal.rows(None)
+
+
+def test_listening_is_announced_before_all_that_a_connection_brings(broker, variant, tmp_path: Path):
+    """What waited at the broker comes before the subscription is confirmed, and it moves the clock over the time of absence."""
+    listening = control("listening", "1")
+    with Running(tmp_path, settings(broker, variant)).connected():
+        pass
+    with raw(broker) as load:
+        load.blast(numbered(500))
+        with Wire(broker.port) as wired:
+            told = settings(broker, variant | {"port": wired.port})
+            with Running(tmp_path, told, listening=listening).connected() as running:
+                until(lambda: len(running.journal.payloads()) >= 500, "what waited")
+                wired.cut()
+                running.said("lost")
+                load.blast(numbered(500, first=500))
+                until(lambda: len(running.journal.payloads()) >= 1000, "the rest")
+    for partition in range(2):
+        kinds = [row.kind for row in running.journal.rows(None) if row.partition == partition and row.kind != RowKind.TICK]
+        assert kinds[0] == RowKind.CONTROL
+        assert [kind for at, kind in enumerate(kinds) if kind != kinds[at - 1] or at == 0] == [RowKind.CONTROL, RowKind.MESSAGES] * 2
 
 
 def control(kind: str, version: str, **more: Any) -> bytes:
