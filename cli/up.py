@@ -48,7 +48,7 @@ def alone(data_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            msg = f"another `vitalane up` (process {lock.read().strip() or 'unknown'}) runs on {data_dir}: stop it first, or use another data_dir"
+            msg = f"another `vitalane up` (process {lock.read().strip() or 'unknown'}) runs on {data_dir}: stop it first"
             raise Unreachable(msg) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))

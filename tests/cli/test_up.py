@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cli.lag import Lag
 from cli.main import run
 from cli.status import read_status
 from tests.cli.running import Running
@@ -36,8 +37,13 @@ def started(folder: Path) -> Running:
     """Start everything without a broker: the services do not need one to run."""
     (folder / "vitalane.yaml").write_text(f"broker: {{port: {free_port()}}}\nrules: [demo]\nchannels: {{screen: {{type: terminal}}}}\n")
     up = Running("up", "-c", str(folder / "vitalane.yaml"))
-    until(lambda: len(pids(folder / "data")) == len(SERVICES), up)
+    until(lambda: len(pids(folder / "data")) == len(SERVICES) and has_decided(folder / "data"), up)
     return up
+
+
+def has_decided(data_dir: Path) -> bool:
+    with Lag(data_dir, 1) as lag:
+        return bool(lag.decided())
 
 
 def test_all_run_a_killed_one_comes_back_and_all_stop_in_order(tmp_path: Path) -> None:
@@ -49,7 +55,7 @@ def test_all_run_a_killed_one_comes_back_and_all_stop_in_order(tmp_path: Path) -
         until(lambda: pids(tmp_path / "data").get("flow") not in {None, first["flow"]}, up)
         assert up.stop(signal.SIGINT) == 0
     stops = [line.partition(":")[0] for line in up.lines if "stopped" in line]
-    assert stops == ["ingest", "flow", "vitalane"]
+    assert stops == ["ingest", "flow", "vitalane"], "\n".join(up.lines)
     assert not any(lives(pid) for pid in [*first.values(), *pids(tmp_path / "data").values()])
     assert {read_status(tmp_path / "data", name)["state"] for name in SERVICES} == {"stopped"}
     assert run(["verify", "-c", str(tmp_path / "vitalane.yaml")]) == 0
