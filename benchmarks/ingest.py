@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 from benchmarks.load import Packets, Publisher, broker, encode
 from ingest.service import run as run_ingest
@@ -121,6 +122,9 @@ class Watched(JournalWriter):
         if self._received >= self._wanted:
             self._stop.set()
         return offsets
+
+    def __enter__(self) -> Self:
+        return self
 
 
 def child(paced: str, folder: str, port: str, receiver: str, protocol: str, count: str) -> None:

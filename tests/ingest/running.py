@@ -44,7 +44,8 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 
 def broker_settings(broker: Broker, **more: Any) -> BrokerSettings:
-    return BrokerSettings(**{"port": broker.port, "user": broker.user, "password": broker.password, "backoff_first_s": 0.05} | more)
+    told: dict[str, Any] = {"port": broker.port, "user": broker.user, "password": broker.password, "backoff_first_s": 0.05}
+    return BrokerSettings(**told | more)
 
 
 class Journal:
@@ -141,10 +142,11 @@ class Running:
         """Wait for an error that holds these words; return it."""
         return str(until(lambda: next((s.error for s in self.statuses if words in s.error), ""), f"{words!r}: {self.statuses}"))
 
-    def commit_offsets(self) -> None:
-        """Do as if the flow had read everything."""
+    def commit_offsets(self) -> bool:
+        """Do as if the flow had read everything; return False, for `until` to go on."""
         with ConsumerOffsets(self._offsets_path) as offsets:
             offsets.commit("telemetry", "flow", dict(enumerate(self.journal.ends())))
+        return False
 
     def stop(self) -> None:
         self._stop.set()

@@ -5,6 +5,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -41,7 +42,7 @@ def said(decoded: Decoded) -> list[tuple]:
     return sorted([*out, *map(tuple, decoded.refusals), *map(tuple, decoded.statuses)], key=lambda item: item[0])
 
 
-GOOD = {
+GOOD: dict[bytes, list[Any]] = {
     b'{"v":1,"metric":"temperature","value":4.2,"unit":"Cel","time":1763674000000}': [(("temperature",), TIME, (4.2,))],
     b'{"metric":"temperature","value":4}': [(("temperature",), NO_TIME, (4.0,))],
     b'{"metric":"temperature","value":40,"unit":"[degF]"}': [(("temperature",), NO_TIME, (pytest.approx(4.4444444444),))],

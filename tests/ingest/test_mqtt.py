@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,16 +18,16 @@ from tests.servers import Broker
 
 pytestmark = pytest.mark.servers
 
-QUICK = {"connect_timeout_s": 0.1, "backoff_first_s": 0.05}
+QUICK: dict[str, Any] = {"connect_timeout_s": 0.1, "backoff_first_s": 0.05}
 
 
 @pytest.fixture(params=["tap", "callback"])
-def receiver(request: pytest.FixtureRequest) -> str:
+def receiver(request: pytest.FixtureRequest) -> Any:
     return str(request.param)
 
 
 @pytest.fixture(params=["3.1.1", "5"])
-def protocol(request: pytest.FixtureRequest) -> str:
+def protocol(request: pytest.FixtureRequest) -> Any:
     return str(request.param)
 
 
@@ -70,7 +71,7 @@ def server(*answers: bytes) -> Iterator[int]:
         thread.join()
 
 
-def test_a_broker_that_is_down_is_waited_for(start_mosquitto: Callable[..., Broker], receiver: str, tmp_path: Path):
+def test_a_broker_that_is_down_is_waited_for(start_mosquitto: Callable[..., Broker], receiver: Any, tmp_path: Path):
     broker = start_mosquitto()
     broker.stop()
     with ingest(tmp_path, broker_settings(broker, receiver=receiver)) as running:
@@ -86,7 +87,7 @@ def test_a_name_that_is_not_known(tmp_path: Path):
             running.said("is not known: check broker.host")
 
 
-def test_a_wrong_password(start_mosquitto: Callable[..., Broker], receiver: str, protocol: str, tmp_path: Path):
+def test_a_wrong_password(start_mosquitto: Callable[..., Broker], receiver: Any, protocol: Any, tmp_path: Path):
     broker = start_mosquitto()
     told = broker_settings(broker, receiver=receiver, protocol=protocol, password="wrong")
     with ingest(tmp_path, told) as running:
@@ -94,20 +95,20 @@ def test_a_wrong_password(start_mosquitto: Callable[..., Broker], receiver: str,
     assert "wrong" not in repr(told)
 
 
-def test_a_port_that_says_nothing(receiver: str, tmp_path: Path):
+def test_a_port_that_says_nothing(receiver: Any, tmp_path: Path):
     with server() as port, ingest(tmp_path, BrokerSettings(port=port, receiver=receiver, **QUICK)) as running:
         running.said("takes connections but does not answer")
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH\r\n", b"\x32\x00"])
-def test_a_port_that_is_no_broker(receiver: str, answer: bytes, tmp_path: Path):
+def test_a_port_that_is_no_broker(receiver: Any, answer: bytes, tmp_path: Path):
     with server(answer) as port, ingest(tmp_path, BrokerSettings(port=port, receiver=receiver, **QUICK)) as running:
         sentence = until(lambda: running.status.error, "a sentence")
         assert f"127.0.0.1:{port}" in sentence
     assert not running.journal.rows()
 
 
-def test_tls_where_there_is_none_and_none_where_there_is(start_mosquitto: Callable[..., Broker], receiver: str, tmp_path: Path):
+def test_tls_where_there_is_none_and_none_where_there_is(start_mosquitto: Callable[..., Broker], receiver: Any, tmp_path: Path):
     broker = start_mosquitto(tls=True)
     tls = TlsSettings(broker.ca)
     with ingest(tmp_path, broker_settings(broker, receiver=receiver, tls=tls)) as running:
@@ -116,7 +117,7 @@ def test_tls_where_there_is_none_and_none_where_there_is(start_mosquitto: Callab
         running.said("we speak no TLS and MQTT 3.1.1, does this port?")
 
 
-def test_a_certificate_that_is_not_trusted(start_mosquitto: Callable[..., Broker], receiver: str, tmp_path: Path):
+def test_a_certificate_that_is_not_trusted(start_mosquitto: Callable[..., Broker], receiver: Any, tmp_path: Path):
     broker, other = start_mosquitto(tls=True), start_mosquitto(tls=True)
     for tls in (TlsSettings(other.ca), TlsSettings()):
         with ingest(tmp_path, broker_settings(broker, receiver=receiver, port=broker.tls_port, tls=tls)) as running:
@@ -146,7 +147,7 @@ def test_a_file_of_certificates_that_cannot_be_used_is_an_error_of_the_configura
         Connection(BrokerSettings(tls=tls), 1000)
 
 
-def test_a_second_ingest_with_the_same_name_is_told_so(start_mosquitto: Callable[..., Broker], protocol: str, tmp_path: Path):
+def test_a_second_ingest_with_the_same_name_is_told_so(start_mosquitto: Callable[..., Broker], protocol: Any, tmp_path: Path):
     """Two that take the session from each other would both look connected most of the time."""
     broker = start_mosquitto()
     folders = [tmp_path / "a", tmp_path / "b"]
@@ -183,9 +184,9 @@ def test_attempts_become_rarer_and_are_spread(free_port: int):
     assert all(2 < span <= 8 for span in spans)
 
 
-def test_a_subscription_that_is_refused(receiver: str, tmp_path: Path):
+def test_a_subscription_that_is_refused(receiver: Any, tmp_path: Path):
     """Connected and deaf would look well. (Mosquitto's own access lists grant every subscription and filter later.)"""
-    told = {"receiver": receiver, "topics": ("a", "b/#"), **QUICK}
+    told: dict[str, Any] = {"receiver": receiver, "topics": ("a", "b/#"), **QUICK}
     with server(b"\x20\x02\x00\x00", b"\x90\x04\x00\x01\x01\x80") as port, ingest(tmp_path, BrokerSettings(port=port, **told)) as running:
         running.said("refused the subscription to b/# (Unspecified error): check its access control list")
         assert not any(status.connected for status in running.statuses)
