@@ -35,14 +35,14 @@ def run() -> dict[str, tuple[float, str]]:
     for metrics, count, name in ((1, 300_000, "e2e.messages_per_s"), (10, 200_000, "e2e.readings_per_s")):
         with running(influx=True) as house:
             rate, cpu_s = measure(house, count, metrics)
-            until(lambda house=house: house.lag.untaken("influxdb", store=True) == 0, house.house.told, 120)
+            until(house.influx_has_all, house.house.told, 120)
         results[name] = (rate * metrics, "1/s")
         results["e2e.cpu_s_per_100k_messages" + ("" if metrics == 1 else ".10_a_message")] = (cpu_s, "s")
     with running(influx=True, store_readings=True) as house:
         count = 60_000
         began = time.perf_counter()
         measure(house, count, 10)
-        until(lambda: house.lag.untaken("influxdb", store=True) == 0, house.house.told, 300)
+        until(house.influx_has_all, house.house.told, 300)
         results["e2e.influx_raw_readings_per_s"] = (count * 10 / (time.perf_counter() - began), "1/s")
         house.house.stop()
         house.house.command("verify")

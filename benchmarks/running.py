@@ -49,6 +49,9 @@ class Running:
     def books(self) -> Books:
         return total(self.lag.books())
 
+    def influx_has_all(self) -> bool:
+        return self.lag.untaken("influxdb", store=True) == 0
+
     def settle(self, messages: int) -> Books:
         """Wait until everything is decided and booked; return the books, which must hold every message."""
         until(lambda: self.books().messages >= messages, lambda: f"{self.books()}\n{self.house.told()}", 120)

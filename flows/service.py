@@ -57,13 +57,13 @@ def run(settings: FlowSettings, stop: threading.Event) -> None:
             Shard(settings.partitions),
             OutboxSink(settings.data_dir, settings.partitions, stop),
         )
-        logger.info("flows.started partitions=%d epoch_ms=%d", settings.partitions, settings.epoch_ms)
+        logger.info("flows.service_started partitions=%d epoch_ms=%d", settings.partitions, settings.epoch_ms)
         try:
             execute(flow, recovery, settings.epoch_ms)
         finally:
             published.flush()
             offsets.close()
-    logger.info("flows.stopped")
+    logger.info("flows.service_stopped recovery=%s", recovery)
 
 
 def execute(flow: Dataflow, recovery: Path, epoch_ms: int) -> None:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from flows.keys import shard_key
 from journal.reader import JournalReader
 from journal.rows import Row
+from telemetry.clock import utc_now
 
 MAX_ROWS = 64
 BUSY_POLL = timedelta(milliseconds=1)
@@ -65,7 +66,7 @@ class _JournalPartition(StatefulSourcePartition[tuple[str, Row], int]):
         if self.end is not None and self.offset >= self.end:
             raise StopIteration
         self._idle_polls += 1
-        self._awake = datetime.now(UTC) + (IDLE_POLL if self._idle_polls > IDLE_AFTER_POLLS else BUSY_POLL)
+        self._awake = utc_now() + (IDLE_POLL if self._idle_polls > IDLE_AFTER_POLLS else BUSY_POLL)
         return []
 
     def next_awake(self) -> datetime | None:

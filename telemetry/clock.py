@@ -13,6 +13,11 @@ def utc_now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def utc_now() -> datetime:
+    """Return the wall clock, aware, for libraries that ask for it so."""
+    return datetime.now(UTC)
+
+
 def format_ms(time_ms: int) -> str:
     """Return an instant as RFC 3339 in UTC with milliseconds, `2026-01-31T08:00:00.000Z`; years 1 to 9999."""
     seconds, milliseconds = divmod(time_ms, 1000)

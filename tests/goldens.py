@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def same_as_golden(path: Path, written: bytes) -> None:
+def assert_golden(path: Path, written: bytes) -> None:
     """Assert that what is written now is what the golden file holds."""
     if os.environ.get("VITALANE_UPDATE_GOLDEN") == "1":
         path.parent.mkdir(parents=True, exist_ok=True)

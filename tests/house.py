@@ -7,22 +7,34 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
-from tests.servers import Broker, Influx
+from tests.servers import Influx
 
 ROOT = Path(__file__).parent.parent
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the published test vector's, not a secret
 PATIENCE_S = 60.0
 
 
+class Address(Protocol):
+    """What a house must know of its broker."""
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def password(self) -> str: ...
+
+
 class House:
     """A configuration in a folder and the processes that run on it."""
 
-    def __init__(self, directory: Path, broker: Broker, **settings: Any) -> None:
+    def __init__(self, directory: Path, broker: Address, **settings: Any) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.broker = broker
@@ -121,7 +133,7 @@ class Receiver:
         self.server.server_close()
 
 
-def until(holds: Any, what: str, patience_s: float = PATIENCE_S) -> None:
+def until(holds: Callable[[], Any], what: str | Callable[[], str], patience_s: float = PATIENCE_S) -> None:
     """Wait until something holds; fail saying what did not."""
     deadline = time.monotonic() + patience_s
     while not holds():

@@ -15,7 +15,7 @@ class Broker(Strict):
 
 
 class House(Strict):
-    broker: Broker = Broker()
+    broker: Broker = Broker(port=1883)
     names: list[str] = []
     size: ByteSize = 1000
 

@@ -10,7 +10,7 @@ from telemetry.readings import Decoded, no_packets
 
 START_MS = 1_763_000_000_000
 
-Packet = tuple[str, str, int, dict[str, float]]
+Packet = tuple[str, str, float, dict[str, float]]
 """Kind, device, seconds after START_MS, values by metric."""
 
 

@@ -16,7 +16,7 @@ from telemetry.metrics import ALIASES, CATALOGUE, UNITS, conversion, unit_code
 from telemetry.readings import SeriesKey
 from telemetry.routing import partition_of
 from telemetry.template import template_problem
-from tests.goldens import same_as_golden
+from tests.goldens import assert_golden
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "telemetry"
 
@@ -63,7 +63,7 @@ BOOKS = Books(
     [("alert-v1.json", alert.to_json(EVENT)), ("readings-block-v1.bin", pack(BLOCK)), ("books-v1.json", books.to_json(BOOKS))],
 )
 def test_durable_formats_are_what_they_were(name, written):
-    same_as_golden(GOLDEN / name, written)
+    assert_golden(GOLDEN / name, written)
 
 
 def test_an_event_is_read_back_as_written():
