@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.configuration import read_configuration
+from cli.deadletters import dead_of
 from cli.main import run
 from journal.writer import JournalWriter
-from tests.cli.running import Running
-from tests.servers import Broker
+from tests.cli.running import Running, decided_world
+from tests.servers import Broker, Influx
 from tests.tools import free_port
 
 
@@ -133,3 +135,22 @@ def test_a_journal_that_is_no_journal(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "data" / "telemetry.db").write_text("not a database, however it is called, and long enough to be read as one" * 100)
     assert run(["journal", "tail", "-c", configured(tmp_path, "")]) == 1
     assert "telemetry.db is not a journal" in capsys.readouterr().err
+
+
+@pytest.mark.servers
+def test_the_token_for_influxdb_is_wrong(tmp_path: Path, start_influxd: Callable[..., Influx]) -> None:
+    """It says so and waits: a wrong token is a mistake to mend, and nothing is given up for it."""
+    influxd = start_influxd(auth=True)
+    world = decided_world(tmp_path)
+    store = f"{{url: '{influxd.url}', bucket: {influxd.database}, token: {{env: TRIAL_TOKEN}}}}"
+    world.path.write_text(f"partitions: 2\nstores: {{influxdb: {store}}}\n")
+    with Running("deliver", "-c", str(world.path), TRIAL_TOKEN="vitalane:wrong-staple") as service:
+        sentence = service.says("sinks.store_failed")
+        assert "token" in sentence
+        assert "wrong-staple" not in sentence
+        assert service.stop() == 0
+    untraced(service)
+    assert dead_of(read_configuration(world.path), "influxdb") == []
+    with Running("deliver", "-c", str(world.path), TRIAL_TOKEN=influxd.token) as mended:
+        until(lambda: len(influxd.query("SELECT * FROM readings")) > 100)
+        assert mended.stop() == 0
