@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,14 +40,25 @@ def files() -> list[tuple[str, str]]:
     ]
 
 
+@cache
+def nodes(text: str) -> list[ast.AST]:
+    """Return every node of a module: parsed once, for there are many checks."""
+    return list(ast.walk(ast.parse(text)))
+
+
+@cache
+def unparsed(node: ast.AST) -> str:
+    return ast.unparse(node)
+
+
 def calls(text: str) -> Iterator[tuple[int, str, ast.Call]]:
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Call):
-            yield node.lineno, ast.unparse(node.func), node
+            yield node.lineno, unparsed(node.func), node
 
 
 def imported(text: str) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -54,7 +66,7 @@ def imported(text: str) -> Iterator[tuple[int, str]]:
 
 
 def functions(text: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (node for node in nodes(text) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def long_modules(path: str, text: str) -> Findings:
@@ -108,7 +120,7 @@ def dynamic_outputs(path: str, text: str) -> Findings:
 
 
 def broad_excepts(path: str, text: str) -> Findings:
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.ExceptHandler):
             caught = "" if node.type is None else ast.unparse(node.type)
             if not caught or re.search(r"\b(Base)?Exception\b", caught):
@@ -165,7 +177,7 @@ def asserts(function: ast.AST) -> bool:
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
             return True
-        if isinstance(node, ast.Call) and re.search(r"raises|warns|check|assert|expect|verify|fail|match", ast.unparse(node.func)):
+        if isinstance(node, ast.Call) and re.search(r"raises|warns|check|assert|expect|verify|fail|match", unparsed(node.func)):
             return True
     return False
 
@@ -183,7 +195,7 @@ def nameless_events(path: str, text: str) -> Findings:
 
 def timed_tests(path: str, text: str) -> Findings:
     """Read literally: an assertion that names elapsed time would make a slow machine a failing one."""
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Assert) and re.search(r"\b(elapsed|took|duration_s|perf_counter)\b", ast.unparse(node.test)):
             yield node.lineno, ast.unparse(node.test)
 
