@@ -51,13 +51,6 @@ def test_nobody_listens_at_the_brokers_address(tmp_path: Path) -> None:
     untraced(service)
 
 
-def test_the_brokers_name_does_not_exist(tmp_path: Path) -> None:
-    with Running("ingest", "-c", configured(tmp_path, "broker: {host: broker.invalid}\n")) as service:
-        assert "broker.invalid" in service.says("broker_failed")
-        assert service.stop() == 0
-    untraced(service)
-
-
 @pytest.mark.servers
 def test_the_password_is_wrong(tmp_path: Path, mosquitto: Broker) -> None:
     """The broker's refusal is told, without the password, and with the keys of the configuration to look at."""
