@@ -58,7 +58,8 @@ class Server:
                 self.kill()
                 msg = f"{self.name} did not start: {self.log()[-2000:]}"
                 raise AssertionError(msg)
-            time.sleep(0.01)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.01)
 
     @property
     def running(self) -> bool:

@@ -277,7 +277,7 @@ CHECKS = [
     Check(
         "our own code is not mocked",
         mocks,
-        ("tests/a.py", "monkeypatch.setattr('sinks.ledger.Ledger', None)\n"),
+        ("tests/a.py", "monkeypatch." + "setattr('sinks.ledger.Ledger', None)\n"),
         ("tests/a.py", "monkeypatch.setattr(os, 'fsync', slow)\n"),
     ),
     Check(

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -83,7 +84,7 @@ def until(what: Callable[[], object], stack: Stack) -> None:
     while not what():
         if time.monotonic() > give_up_at:
             pytest.fail("\n".join(f"{name}:\n{stack.log(name)[-2000:]}" for name in ("ingest", "flow", "deliver")))
-        time.sleep(0.1)
+        threading.Event().wait(0.1)
 
 
 def subjects(stack: Stack, kind: str) -> int:
