@@ -1,5 +1,5 @@
-"""The words of a notification. A rule's message is a template over a fixed set of names and nothing else: no attributes, no calls, no
-unbounded width. What goes out always ends with what it is not.
+"""The words of a notification: the rule's message filled in (`telemetry/template.py` says what it may name), one line, bounded. What goes
+out always ends with what it is not.
 """
 
 import re
@@ -10,21 +10,15 @@ from typing import NamedTuple
 
 from alerts.privacy import Pseudonyms
 from telemetry.alert import AlertEvent
+from telemetry.template import problems
 
 NOTICE = "Secondary notification: not a medical device, not a primary alarm."
 DEFAULT_TEMPLATE = "{subject}: {signal} is {value} {unit}"
 
-TEXTS = frozenset({"subject", "device", "rule", "severity", "signal", "unit", "started_at", "ended_at", "phase", "kind"})
-NUMBERS = frozenset({"value", "threshold"})
-NAMES = TEXTS | NUMBERS
-
-MAX_TEMPLATE = 1000
 MAX_MESSAGE = 1000
 MAX_VALUE = 200
 ABSENT = "-"
 
-_TAG = re.compile(r"tags\[([^\[\]{}]{1,64})\]")
-_SPEC = re.compile(r"(?:[<>^][0-9]{1,2})?[+]?,?(?:\.[0-9])?[feg%]?")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -61,28 +55,6 @@ def render(event: AlertEvent) -> str:
     return _bounded("".join(parts), MAX_MESSAGE)
 
 
-def problems(template: str) -> list[str]:
-    """Return what is wrong with a template, one sentence each; an empty list means that it can be rendered for every event."""
-    if len(template) > MAX_TEMPLATE:
-        return [f"a message has at most {MAX_TEMPLATE} characters, this one {len(template)}"]
-    try:
-        fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
-    except ValueError as error:
-        return [f"{error} (write {{{{ and }}}} for plain braces)"]
-    found: list[str] = []
-    for _, name, spec, conversion in fields:
-        tag = _TAG.fullmatch(name or "")
-        if name not in NAMES and not tag:
-            found.append(f"{{{name}}} is no name of an alert: use {', '.join(sorted(NAMES))} or tags[name]")
-        elif conversion:
-            found.append(f"{{{name}!{conversion}}}: conversions are not allowed")
-        elif spec and not _SPEC.fullmatch(spec):
-            found.append(f"{{{name}:{spec}}}: a format is like :.1f")
-        elif spec and name not in NUMBERS:
-            found.append(f"{{{name}:{spec}}}: only {' and '.join(sorted(NUMBERS))} take a format")
-    return found
-
-
 def _values(event: AlertEvent) -> dict[str, str | float | None]:
     values: dict[str, str | float | None] = {
         "subject": event.subject,
@@ -92,6 +64,8 @@ def _values(event: AlertEvent) -> dict[str, str | float | None]:
         "signal": event.signal,
         "value": event.value,
         "threshold": event.threshold,
+        "comparison": event.comparison,
+        "peak": event.peak,
         "unit": event.unit,
         "started_at": instant(event.started_at_ms),
         "ended_at": None if event.ended_at_ms is None else instant(event.ended_at_ms),

@@ -46,10 +46,21 @@ def flow(config_file: Path) -> None:
 
     configuration = _begin(config_file)
     settings, stop = configuration.settings, stop_on_signals().stop
+    retention = settings.flow.retention
     if not await_journal(telemetry_path(configuration.data_dir), stop):
         return
     with StatusFile(configuration.data_dir, "flow", _flow_look(configuration)):
-        run(FlowSettings(configuration.data_dir, settings.partitions, settings.flow.epoch_ms), stop)
+        run(
+            FlowSettings(
+                configuration.data_dir,
+                settings.partitions,
+                settings.flow.epoch_ms,
+                keep_age_ms=retention.max_age,
+                keep_bytes=retention.max_size,
+                consumers=(*settings.stores.names(), *settings.channels),
+            ),
+            stop,
+        )
 
 
 @click.command()

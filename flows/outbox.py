@@ -7,13 +7,16 @@ telemetry journal (row, number), once for alerts and once for the rest, and writ
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.decision import Decision
 from flows.keys import partition_of_key
+from journal.offsets import ConsumerOffsets
 from journal.rows import Entry, RowKind
 from journal.writer import JournalWriter
 from telemetry.errors import JournalFull
@@ -22,14 +25,31 @@ logger = logging.getLogger(__name__)
 
 STREAM = "outbox"
 RETRY_S = 0.5
+TRIM_EVERY_S = 60.0
 BULK = (RowKind.WINDOWS, RowKind.READINGS, RowKind.QUARANTINE, RowKind.BOOKS)
 
 Place = tuple[int, int]  # telemetry row, number of the output within it
 
 
+def offsets_path(data_dir: Path) -> Path:
+    """Return the file in which consumers say how far they are."""
+    return data_dir / "offsets.db"
+
+
 def outbox_path(data_dir: Path, partition: int) -> Path:
     """Return the file of one partition's outbox."""
     return data_dir / f"outbox-{partition}.db"
+
+
+class Keep(NamedTuple):
+    """How much of the outbox stays: rows beyond the bounds go, once every consumer has taken them. None: no bound."""
+
+    age_ms: int | None = None
+    bytes: int | None = None
+    consumers: tuple[str, ...] = ()
+
+
+KEEP_ALL = Keep()
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,7 @@ class OutboxSink(FixedPartitionedSink[Decision, None]):
     data_dir: Path
     partitions: int
     stop: threading.Event
+    keep: Keep = KEEP_ALL
 
     def list_parts(self) -> list[str]:
         return [f"{partition:04d}" for partition in range(self.partitions)]
@@ -47,15 +68,17 @@ class OutboxSink(FixedPartitionedSink[Decision, None]):
         return partition_of_key(item_key)
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_OutboxPartition":  # noqa: ARG002 Bytewax calls it so
-        return _OutboxPartition(outbox_path(self.data_dir, int(for_part)), int(for_part), self.stop)
+        return _OutboxPartition(self, int(for_part))
 
 
 class _OutboxPartition(StatefulSinkPartition[Decision, None]):
     """The file holds one partition, number 0; `partition` is the shard's."""
 
-    def __init__(self, path: Path, partition: int, stop: threading.Event) -> None:
-        self.writer = JournalWriter(path, f"{STREAM}-{partition}", 1)
-        self.stop = stop
+    def __init__(self, sink: OutboxSink, partition: int) -> None:
+        self.stream = f"{STREAM}-{partition}"
+        self.writer = JournalWriter(outbox_path(sink.data_dir, partition), self.stream, 1)
+        self.sink, self.stop = sink, sink.stop
+        self.trim_at_s = time.monotonic() + TRIM_EVERY_S
         self.last_alert: Place = self.writer.last_source(0, (RowKind.ALERT,))
         self.last_bulk: Place = self.writer.last_source(0, BULK)
         self.waiting: list[Entry] = []
@@ -80,6 +103,20 @@ class _OutboxPartition(StatefulSinkPartition[Decision, None]):
         if self.waiting:
             self._append(self.waiting)
             self.waiting = []
+        if time.monotonic() >= self.trim_at_s:
+            self._trim()
+
+    def _trim(self) -> None:
+        """Remove what every consumer has taken and what is older or more than is kept."""
+        self.trim_at_s = time.monotonic() + TRIM_EVERY_S
+        keep = self.sink.keep
+        if keep.age_ms is None and keep.bytes is None:
+            return
+        with ConsumerOffsets(offsets_path(self.sink.data_dir)) as offsets:
+            floor = offsets.floor(self.stream, keep.consumers, 1)
+        removed = self.writer.trim(max_age_ms=keep.age_ms, max_bytes=keep.bytes, now_ms=self.writer.last_time_ms(), floor=floor)
+        if removed:
+            logger.info("flows.outbox_trimmed stream=%s rows=%d", self.stream, removed)
 
     def _append(self, entries: list[Entry]) -> None:
         """Write durably; wait for room where there is none. Deciding stops meanwhile, and loses nothing."""

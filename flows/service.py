@@ -17,7 +17,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from flows.dataflow import build
-from flows.outbox import OutboxSink
+from flows.outbox import Keep, OutboxSink, offsets_path
 from flows.shard import Shard
 from flows.source import JournalSource
 from journal.offsets import ConsumerOffsets
@@ -36,6 +36,9 @@ class FlowSettings:
     data_dir: Path
     partitions: int
     epoch_ms: int = 250
+    keep_age_ms: int | None = None  # outbox rows older than this go, once every consumer has taken them
+    keep_bytes: int | None = None
+    consumers: tuple[str, ...] = ()  # of the outbox: stores and channels
     to_end: bool = False  # stop at the journal's end: for replays
 
 
@@ -48,14 +51,14 @@ def run(settings: FlowSettings, stop: threading.Event) -> None:
     """Decide on everything that the journal holds and gets, until `stop` is set. Raises VitalaneError with one sentence."""
     recovery = settings.data_dir / "recovery"
     recovery.mkdir(parents=True, exist_ok=True)
-    offsets = ConsumerOffsets(settings.data_dir / "offsets.db")
+    offsets = ConsumerOffsets(offsets_path(settings.data_dir))
     published = _Published(offsets)
     with _only_one(recovery):
         prepare(recovery)
         flow = build(
             JournalSource(telemetry_path(settings.data_dir), settings.partitions, stop, published, settings.to_end),
             Shard(settings.partitions),
-            OutboxSink(settings.data_dir, settings.partitions, stop),
+            OutboxSink(settings.data_dir, settings.partitions, stop, Keep(settings.keep_age_ms, settings.keep_bytes, settings.consumers)),
         )
         logger.info("flows.service_started partitions=%d epoch_ms=%d", settings.partitions, settings.epoch_ms)
         try:
@@ -78,9 +81,14 @@ def execute(flow: Dataflow, recovery: Path, epoch_ms: int) -> None:
 
 
 def prepare(recovery: Path) -> None:
-    """Make the recovery store where there is none."""
-    if not any(recovery.glob("part-*.sqlite3")):
-        init_db_dir(recovery, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]
+    """Make the recovery store where there is none, or where a crash left one half made: `complete` is there once it is whole."""
+    complete = recovery / "complete"
+    if complete.exists():
+        return
+    for part in recovery.glob("part-*.sqlite3*"):
+        part.unlink()
+    init_db_dir(recovery, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]
+    complete.touch()
 
 
 class _Published:

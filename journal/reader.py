@@ -17,8 +17,8 @@ _COLUMNS = "id, count, kind, time_ms, body, source_offset, source_part"
 _SELECT = f"SELECT {_COLUMNS} FROM rows WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"  # noqa: S608 - constants only
 _SELECT_LAST = "SELECT id, count FROM rows WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1"
 _SELECT_LATEST = (
-    f"SELECT {_COLUMNS} FROM rows WHERE kind = ?1 AND id = "  # noqa: S608 - constants only
-    "(SELECT partition << 48 | offset FROM latest WHERE partition = ?2 AND kind = ?1)"
+    f"SELECT {_COLUMNS} FROM rows WHERE kind = ? AND id = "  # noqa: S608 - constants only
+    "(SELECT partition << 48 | offset FROM latest WHERE partition = ? AND kind = ?)"
 )
 _SELECT_FIRST = "SELECT offset FROM anchors WHERE partition = ?"
 _KINDS = {int(kind): kind for kind in RowKind}
@@ -75,7 +75,7 @@ class JournalReader:
 
     def last(self, partition: int, kind: RowKind) -> Row | None:
         """Return the newest row of a kind, None where there is none or retention has removed it."""
-        found = self._one(_SELECT_LATEST, (int(kind), partition))
+        found = self._one(_SELECT_LATEST, (int(kind), partition, int(kind)))
         return None if found is None else self._row(found)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from rules.rule import Rule, RuleSet
 from telemetry.alert import AlertClass, Severity
 from telemetry.errors import ConfigError, Problem
 from telemetry.metrics import CATALOGUE, Metric
-from telemetry.template import template_problem
+from telemetry.template import problems
 
 MAX_RULES = 10_000
 DEFAULT_MESSAGE = "{subject}: {signal} {value:g} {unit}, {comparison} since {started_at}"
@@ -26,9 +26,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 def _checked_template(text: str) -> str:
-    problem = template_problem(text)
-    if problem:
-        raise ValueError(problem)
+    found = problems(text)
+    if found:
+        raise ValueError("; ".join(found))
     return text
 
 

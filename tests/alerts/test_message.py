@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.message import MAX_MESSAGE, NOTICE, compose_with, problems, render
+from alerts.message import MAX_MESSAGE, NOTICE, compose_with, render
 from alerts.privacy import Pseudonyms
 from telemetry.alert import Phase, from_json, to_json
+from telemetry.template import problems
 from tests.sinks.parts import event
 
 
@@ -31,17 +32,17 @@ def test_a_template_is_filled_in(template: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("template", "word"),
     [
-        ("{subject.__class__}", "no name"),
-        ("{tags}", "no name"),
-        ("{tags[a].b}", "no name"),
-        ("{0}", "no name"),
-        ("{}", "no name"),
-        ("{subjekt}", "no name"),
+        ("{subject.__class__}", "the message names"),
+        ("{tags}", "the message names"),
+        ("{tags[a].b}", "the message names"),
+        ("{0}", "the message names"),
+        ("{}", "the message names"),
+        ("{subjekt}", "the message names"),
         ("{value!r}", "conversions"),
         ("{value:999999999}", "format"),
         ("{value:{threshold}}", "format"),
         ("{value:.99f}", "format"),
-        ("{subject:.1f}", "only threshold and value"),
+        ("{subject:.1f}", "only value, threshold, peak"),
         ("{value", "expected '}'"),
         ("}", "plain braces"),
         ("x" * 1001, "at most 1000"),

@@ -13,11 +13,12 @@ from bytewax.inputs import AbortExecution
 
 from flows.dataflow import build
 from flows.keys import partition_of_key, shard_key, siphash13
-from flows.outbox import OutboxSink
+from flows.outbox import Keep, OutboxSink
 from flows.service import FlowSettings, execute, prepare, run, telemetry_path
 from flows.shard import Shard
 from flows.source import JournalSource
 from journal.offsets import ConsumerOffsets
+from journal.reader import JournalReader
 from journal.rows import RowKind
 from telemetry import alert, books
 from telemetry.errors import VitalaneError
@@ -98,7 +99,7 @@ FLOW_UNTIL_KILLED = """
 import sys, threading
 from pathlib import Path
 from flows import source
-from flows.outbox import OutboxSink
+from flows.outbox import Keep, OutboxSink
 from flows.service import FlowSettings, execute, prepare, run, telemetry_path
 from flows.shard import Shard
 source.MAX_ROWS = 1
@@ -164,3 +165,39 @@ def test_keys_lead_back_to_their_partition_and_lie_where_their_source_lies():
         assert partition_of_key(shard_key(partition)) == partition
         for workers in range(1, 9):
             assert siphash13(shard_key(partition).encode() + b"\xff") % workers == partition % workers
+
+
+def test_a_recovery_store_that_a_crash_left_half_made_is_made_anew(straight, tmp_path):
+    """Bytewax makes its store in several steps; a kill between them must not keep the flow from ever starting again."""
+    copy_of_the_journal(straight, tmp_path)
+    (tmp_path / "recovery").mkdir()
+    (tmp_path / "recovery" / "part-0.sqlite3").touch()
+    run_to_end(tmp_path, PARTITIONS)
+
+    assert lanes(tmp_path, PARTITIONS) == lanes(straight, PARTITIONS)
+
+
+def test_the_outbox_keeps_what_a_consumer_has_not_taken_and_lets_the_rest_go(straight, tmp_path):
+    copy_of_the_journal(straight, tmp_path)
+    run_to_end(tmp_path, PARTITIONS)
+    held = len(outbox_rows(tmp_path, 0))
+    sink = OutboxSink(tmp_path, PARTITIONS, threading.Event(), Keep(bytes=1, consumers=("history", "hook")))
+    with ConsumerOffsets(tmp_path / "offsets.db") as offsets:
+        offsets.commit("outbox-0", "history", {0: held})
+        trim(sink)
+        assert len(outbox_rows(tmp_path, 0)) == held
+        offsets.commit("outbox-0", "hook", {0: 5})
+        trim(sink)
+
+    part = sink.build_part("outbox", "0000", None)
+    assert part.writer.next_offset(0) == held
+    part.close()
+    reader = JournalReader(tmp_path / "outbox-0.db")
+    assert reader.first(0) == 5
+
+
+def trim(sink: OutboxSink) -> None:
+    part = sink.build_part("outbox", "0000", None)
+    part.trim_at_s = 0.0
+    part.snapshot()
+    part.close()

@@ -217,9 +217,19 @@ def test_a_broker_that_is_not_there_is_a_sentence():
 def test_a_broker_that_comes_late_is_waited_for(start_mosquitto):
     broker = start_mosquitto()
     broker.stop()
-    threading.Timer(0.5, broker.start).start()
-    with Publisher(address(broker), clients=1) as publisher:
-        assert publisher.counts().connected == 1
+    done = threading.Event()
+
+    def late() -> None:
+        done.wait(0.5)
+        broker.start()
+        done.wait()  # the broker ends with the thread that started it
+
+    threading.Thread(target=late).start()
+    try:
+        with Publisher(address(broker), clients=1) as publisher:
+            assert publisher.counts().connected == 1
+    finally:
+        done.set()
 
 
 def test_progress_is_told_and_retained_messages_are_kept(broker, listen):

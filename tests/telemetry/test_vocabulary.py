@@ -15,7 +15,7 @@ from telemetry.clock import format_ms, parse_ms
 from telemetry.metrics import ALIASES, CATALOGUE, UNITS, conversion, unit_code
 from telemetry.readings import SeriesKey
 from telemetry.routing import partition_of
-from telemetry.template import template_problem
+from telemetry.template import problems
 from tests.goldens import assert_golden
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "telemetry"
@@ -139,9 +139,9 @@ def test_the_partition_of_a_subject_is_durable():
 
 @pytest.mark.parametrize("text", ["{subject}: {value:.1f}", "{tags[product]} {peak:g}", "no fields", "{{braces}}"])
 def test_templates_that_are_data_pass(text):
-    assert template_problem(text) is None
+    assert problems(text) == []
 
 
 @pytest.mark.parametrize("text", ["{subject.__class__}", "{value!r}", "{value:{unit}}", "{value:>99999}", "{", "{0}", "{tags[a][b]}"])
 def test_templates_that_are_more_than_data_are_refused(text):
-    assert template_problem(text)
+    assert problems(text)
