@@ -26,7 +26,7 @@ from ingest.stream import ProtocolError, Received
 from ingest.tap import TappedClient, TapReceiver
 from ingest.topics import is_filter
 from journal.messages import FLAG_DUP, FLAG_RETAIN, QOS_SHIFT
-from telemetry.errors import ConfigError, Problem
+from telemetry.errors import ConfigError, Problem, VitalaneError
 
 logger = logging.getLogger(__name__)
 
@@ -230,6 +230,9 @@ class Connection:
             self._client.reconnect()
         except (OSError, UnicodeError) as error:
             self._fail(faults.unreachable(self._broker, error))
+        if isinstance(self._client, TappedClient) and not self._client.is_tapped():
+            msg = "this version of paho cannot be tapped: set broker.receiver to callback"
+            raise VitalaneError(msg)
 
     def _fail(self, sentence: str) -> None:
         """Say what is wrong, once, and set the time of the next attempt."""

@@ -127,6 +127,11 @@ class TappedClient(paho.Client):
         self.tap = PublishTap(cast("socket.socket", super()._create_socket()), stream)  # no websocket
         return self.tap
 
+    def is_tapped(self) -> bool:
+        """Whether the socket that there is, if any, is a tap: else paho would acknowledge what nobody has seen."""
+        sock: object = self.socket()
+        return sock is None or sock is self.tap
+
 
 class TapReceiver:
     """Receives through the tap. What was taken from one connection is never acknowledged on another."""
