@@ -117,6 +117,7 @@ def test_another_ingest_has_the_journal(tmp_path: Path, capsys: pytest.CaptureFi
     assert f"already has a writer (process {os.getpid()})" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_simulator_without_a_broker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "vitalane.yaml").write_text(f"broker: {{port: {free_port()}}}\n")
     assert run(["simulate", "-c", str(tmp_path / "vitalane.yaml"), "shipments", "--for", "1s"]) == 3

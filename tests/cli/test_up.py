@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from cli.lag import Lag
 from cli.main import run
 from cli.status import read_status
@@ -46,6 +48,7 @@ def has_decided(data_dir: Path) -> bool:
         return bool(lag.decided())
 
 
+@pytest.mark.long
 def test_all_run_a_killed_one_comes_back_and_all_stop_in_order(tmp_path: Path) -> None:
     """What an operator relies on: one command, kept alive, and a stop that leaves the books balanced."""
     with started(tmp_path) as up:
@@ -61,6 +64,7 @@ def test_all_run_a_killed_one_comes_back_and_all_stop_in_order(tmp_path: Path) -
     assert run(["verify", "-c", str(tmp_path / "vitalane.yaml")]) == 0
 
 
+@pytest.mark.long
 def test_a_killed_supervisor_leaves_nobody_behind(tmp_path: Path) -> None:
     """An orphan would hold the journal's lock against the next start."""
     with started(tmp_path) as up:
@@ -69,6 +73,7 @@ def test_a_killed_supervisor_leaves_nobody_behind(tmp_path: Path) -> None:
         until(lambda: not any(lives(pid) for pid in children), up)
 
 
+@pytest.mark.long
 def test_a_second_up_on_the_same_folder_says_who_has_it(tmp_path: Path) -> None:
     """Two of everything would fight over every lock; the first one goes on undisturbed."""
     with started(tmp_path) as up:

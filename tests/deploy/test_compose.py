@@ -169,6 +169,7 @@ def test_the_image_runs_as_nobody_in_particular():
     assert "--require-hashes" in dockerfile
 
 
+@pytest.mark.long
 def test_what_the_image_is_built_from_is_enough_to_run(tmp_path):
     """The Dockerfile's own step on the Dockerfile's own context: a data file that is not packaged would be missing in the image only."""
     context, target = image_context(tmp_path / "context"), tmp_path / "installed"

@@ -107,6 +107,7 @@ run(FlowSettings(Path(sys.argv[1]), int(sys.argv[2]), 5), threading.Event())
 """
 
 
+@pytest.mark.long
 def test_kill_9_in_the_middle_changes_nothing(straight, tmp_path):
     copy_of_the_journal(straight, tmp_path)
     for delay_s in (0.55, 0.6, 0.65, 0.7, 0.8):

@@ -35,6 +35,7 @@ with JournalWriter(Path(sys.argv[1]), "telemetry", 3) as writer:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("attempt", range(5))
 def test_kill_9_loses_nothing_that_was_durable(tmp_path, attempt):
     """A writer killed at a random instant, three times over one journal, while it appends, checkpoints and trims."""
@@ -99,6 +100,7 @@ def check_prefix(path, whole: bool) -> None:
     assert (found.problem, found.rows) == ("", 14 if whole else 12)
 
 
+@pytest.mark.long
 def test_a_log_torn_anywhere_leaves_a_prefix(crashed, tmp_path):
     """A power cut keeps the log up to some byte of the last transaction: all of it counts, or none."""
     image, before = crashed

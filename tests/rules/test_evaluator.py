@@ -234,6 +234,7 @@ def told(shard: Shard) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.sets(st.integers(0, 60), max_size=5))
 def test_a_restart_at_any_row_changes_nothing(seed, restart_after):

@@ -55,6 +55,7 @@ def by_brute_force(given: Terms, values: list[float | None]) -> list[tuple[Chang
     return told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("for_ms", "clear_for_ms"), [(0, 0), (10_000, 0), (20_000, 10_000), (30_000, 20_000)])
 def test_all_sequences_up_to_length_eight_agree_with_brute_force(for_ms, clear_for_ms):
     """Exhaustive: 87,380 sequences of {below, between, above, missing}."""

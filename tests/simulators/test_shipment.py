@@ -18,6 +18,7 @@ def series(world, until_ms, metrics=METRICS):
     return times, devices, dict(zip(metrics, values.T, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decade", range(5))
 def test_the_compressor_keeps_two_to_eight_degrees_for_a_day(decade):
     """Fifty seeds: an alert on a vehicle that nobody tampered with would be our own invention."""
@@ -28,6 +29,7 @@ def test_the_compressor_keeps_two_to_eight_degrees_for_a_day(decade):
         assert columns["temperature"].max() < 8.0
 
 
+@pytest.mark.long
 def test_a_thousand_vehicles_stay_cold_through_their_deliveries():
     world = Shipments(1000, seed=11, start_ms=START)
     _, _, columns = series(world, START + 24 * HOUR)
