@@ -75,7 +75,7 @@ def test_a_broker_that_is_down_is_waited_for(start_mosquitto: Callable[..., Brok
     broker = start_mosquitto()
     broker.stop()
     with ingest(tmp_path, broker_settings(broker, receiver=receiver)) as running:
-        running.said(f"nobody listens at 127.0.0.1:{broker.port}: is the broker up")
+        assert running.said(f"nobody listens at 127.0.0.1:{broker.port}: is the broker up")
         broker.start()
         running.connected()
         assert running.status.error == ""
@@ -84,7 +84,7 @@ def test_a_broker_that_is_down_is_waited_for(start_mosquitto: Callable[..., Brok
 def test_a_name_that_is_not_known(tmp_path: Path):
     for host in ("broker.invalid", "a" * 70 + ".example"):
         with ingest(tmp_path, BrokerSettings(host=host)) as running:
-            running.said("is not known: check broker.host")
+            assert running.said("is not known: check broker.host")
 
 
 def test_a_wrong_password(start_mosquitto: Callable[..., Broker], receiver: Any, protocol: Any, tmp_path: Path):
@@ -97,7 +97,7 @@ def test_a_wrong_password(start_mosquitto: Callable[..., Broker], receiver: Any,
 
 def test_a_port_that_says_nothing(receiver: Any, tmp_path: Path):
     with server() as port, ingest(tmp_path, BrokerSettings(port=port, receiver=receiver, **QUICK)) as running:
-        running.said("takes connections but does not answer")
+        assert running.said("takes connections but does not answer")
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH\r\n", b"\x32\x00"])
@@ -112,16 +112,16 @@ def test_tls_where_there_is_none_and_none_where_there_is(start_mosquitto: Callab
     broker = start_mosquitto(tls=True)
     tls = TlsSettings(broker.ca)
     with ingest(tmp_path, broker_settings(broker, receiver=receiver, tls=tls)) as running:
-        running.said("does broker.port speak TLS?")
+        assert running.said("does broker.port speak TLS?")
     with ingest(tmp_path, broker_settings(broker, receiver=receiver, port=broker.tls_port)) as running:
-        running.said("we speak no TLS and MQTT 3.1.1, does this port?")
+        assert running.said("we speak no TLS and MQTT 3.1.1, does this port?")
 
 
 def test_a_certificate_that_is_not_trusted(start_mosquitto: Callable[..., Broker], receiver: Any, tmp_path: Path):
     broker, other = start_mosquitto(tls=True), start_mosquitto(tls=True)
     for tls in (TlsSettings(other.ca), TlsSettings()):
         with ingest(tmp_path, broker_settings(broker, receiver=receiver, port=broker.tls_port, tls=tls)) as running:
-            running.said("is not trusted")
+            assert running.said("is not trusted")
     with ingest(tmp_path, broker_settings(broker, receiver=receiver, port=broker.tls_port, tls=TlsSettings(broker.ca))) as running:
         running.connected()
 
@@ -129,7 +129,7 @@ def test_a_certificate_that_is_not_trusted(start_mosquitto: Callable[..., Broker
 def test_a_client_certificate_that_is_missing(start_mosquitto: Callable[..., Broker], tmp_path: Path):
     broker = start_mosquitto(require_certificate=True)
     with ingest(tmp_path, broker_settings(broker, port=broker.tls_port, tls=TlsSettings(broker.ca))) as running:
-        running.said("check broker.tls.certificate and broker.tls.key")
+        assert running.said("check broker.tls.certificate and broker.tls.key")
 
 
 @pytest.mark.parametrize(
@@ -155,14 +155,14 @@ def test_a_second_ingest_with_the_same_name_is_told_so(start_mosquitto: Callable
         folder.mkdir()
     told = broker_settings(broker, protocol=protocol, backoff_first_s=0.02, backoff_longest_s=0.1)
     with ingest(folders[0], told) as first, ingest(folders[1], told):
-        first.said("does another client use the id 'vitalane-ingest'?")
+        assert first.said("does another client use the id 'vitalane-ingest'?")
 
 
 def test_the_same_fault_is_said_once(free_port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """A broker that is away for a night must not fill the log."""
     told = BrokerSettings(port=free_port, backoff_first_s=0.01, backoff_longest_s=0.02)
     with caplog.at_level(logging.WARNING), ingest(tmp_path, told) as running:
-        running.said("nobody listens")
+        assert running.said("nobody listens")
         connection_attempts = 10
         threading.Event().wait(0.02 * connection_attempts)
     assert sum("broker_failed" in record.message for record in caplog.records) == 1
@@ -188,7 +188,7 @@ def test_a_subscription_that_is_refused(receiver: Any, tmp_path: Path):
     """Connected and deaf would look well. (Mosquitto's own access lists grant every subscription and filter later.)"""
     told: dict[str, Any] = {"receiver": receiver, "topics": ("a", "b/#"), **QUICK}
     with server(b"\x20\x02\x00\x00", b"\x90\x04\x00\x01\x01\x80") as port, ingest(tmp_path, BrokerSettings(port=port, **told)) as running:
-        running.said("refused the subscription to b/# (Unspecified error): check its access control list")
+        assert running.said("refused the subscription to b/# (Unspecified error): check its access control list")
         assert not any(status.connected for status in running.statuses)
 
 

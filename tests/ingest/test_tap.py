@@ -55,6 +55,19 @@ def test_paho_sees_everything_but_messages(ends):
     assert tap.recv(2) == PINGRESP
 
 
+def test_packets_come_through_a_socket_byte_by_byte_as_they_come_whole(ends):
+    tap, broker = ends
+    data = publish(1, b"a" * 70) + PINGRESP + publish(2, b"") + publish(3)
+    for at in range(len(data)):
+        broker.sendall(data[at : at + 1])
+        tap.fill()
+    bitwise, control = tap.stream.take(), tap.recv(100)
+    broker.sendall(data)
+    tap.fill()
+    assert (tap.stream.take(), tap.recv(100)) == (bitwise, control)
+    assert bitwise.payloads == [b"a" * 70, b"", b"{}"]
+
+
 def test_nothing_to_read_is_no_end(ends):
     tap, broker = ends
     assert not tap.fill()
