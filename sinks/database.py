@@ -52,9 +52,6 @@ class Database:
             [(name, n) for name, n in increments.items() if n],
         )
 
-    def totals(self) -> dict[str, int]:
-        return dict(self.rows("SELECT name, n FROM totals"))
-
     def changed_elsewhere(self) -> bool:
         """Return whether another connection has written since the last call."""
         before, self._version = self._version, self._data_version()

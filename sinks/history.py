@@ -78,6 +78,7 @@ class History:
 
     def write(self, rows: Sequence[Row]) -> None:
         unreadable: dict[int, str] = {}
+        kept = False
         try:
             with self._database.transaction() as connection:
                 for index, row in enumerate(rows):
@@ -88,9 +89,10 @@ class History:
                 _refuse(unreadable)
                 if rows and self._keep_ms is not None:
                     self._prune(connection, rows[-1].time_ms)
-        except BaseException:
-            self._ids.clear()  # some may have been given in the transaction that is now undone
-            raise
+            kept = True
+        finally:
+            if not kept:
+                self._ids.clear()  # some may have been given in the transaction that is now undone
 
     def close(self) -> None:
         self._database.close()

@@ -68,8 +68,8 @@ class InfluxDb:
         now_ms: Clock = utc_now_ms,
     ) -> None:
         """Connect at the first write, not here: InfluxDB may be down. With 1.8 the token is `user:password`, the bucket `db` or `db/rp`."""
-        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url) or not bucket:
-            msg = f"InfluxDB needs a URL like http://host:8086 and a bucket, not {url!r} and {bucket!r}"
+        if not re.fullmatch(r"https?://[^/\s@]+(/[^\s@]*)?", url) or not bucket:
+            msg = "InfluxDB needs a URL like http://host:8086, without user or password in it, and the name of a bucket"
             raise VitalaneError(msg)
         self._url, self._org, self._bucket, self._now_ms = url.rstrip("/"), org, bucket, now_ms
         self._max_lines, self._max_bytes = max_lines, max_bytes
@@ -104,24 +104,24 @@ class InfluxDb:
     def _deliver(self, lines: Sequence[_Line]) -> list[Part]:
         """Write lines until every one is durable or known to be refused; returns the refused ones."""
         refused: list[Part] = []
-        todo = [lines]
-        while todo:
-            some = todo.pop()
+        unwritten = [lines]
+        while unwritten:
+            some = unwritten.pop()
             try:
                 self._post([line.text for line in some])
             except _TooLarge:
                 if len(some) == 1:
                     refused.append(_part(some[0], "the server takes no request as large as this one point"))
                 else:
-                    todo += _halves(some)
+                    unwritten += _halves(some)
             except _Refused as error:
                 if error.named:
                     refused += [_part(some[index], why) for index, why in error.named.items()]
-                    todo.append([line for index, line in enumerate(some) if index not in error.named])
+                    unwritten.append([line for index, line in enumerate(some) if index not in error.named])
                 elif len(some) == 1 or error.dropped == len(some):
                     refused += [_part(line, str(error)) for line in some]
                 else:
-                    todo += _halves(some)
+                    unwritten += _halves(some)
         return refused
 
     def _post(self, lines: Sequence[str]) -> None:

@@ -61,9 +61,10 @@ class Outbox:
             return None
         return rows[0] if rows and rows[0].offset == offset else None
 
-    def stream(self, number: int) -> str:
-        """Return the name of a file's stream; of a file whose rows were read."""
-        return self._readers[number].stream
+    def stream(self, number: int) -> str | None:
+        """Return the name of a file's stream, None where it is not open: nothing was read of it yet."""
+        reader = self._readers.get(number)
+        return reader.stream if reader else None
 
     def close(self) -> None:
         for reader in self._readers.values():

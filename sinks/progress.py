@@ -31,9 +31,11 @@ class Progress:
         if self._offsets is None:
             self._offsets = ConsumerOffsets(self._path)
         for file in {file for file, _ in cursor}:
+            stream = self._outbox.stream(file)
             offsets = {partition: offset for (number, partition), offset in cursor.items() if number == file}
-            self._offsets.commit(self._outbox.stream(file), self._consumer, offsets)
-        self._published = dict(cursor)
+            if stream is not None:
+                self._offsets.commit(stream, self._consumer, offsets)
+                self._published |= {(file, partition): offset for partition, offset in offsets.items()}
 
     def close(self) -> None:
         if self._offsets is not None:

@@ -14,7 +14,8 @@ PATIENT = event(kind="patient", subject="bed-7", rule="desaturation", severity=S
 
 DOCUMENT = """
 - name: ward
-  match: {kind: patient, severity: [warning, critical], tags: {ward: icu}, subject: "bed-*", rule: [desat*, apnoea], phase: [raised, resolved]}
+  match:
+    {kind: patient, severity: [warning, critical], tags: {ward: icu}, subject: "bed-*", rule: [desat*, apnoea], phase: [raised, resolved]}
   channels: [pager, mail]
 - name: everything
   channels: archive

@@ -154,6 +154,9 @@ class Kept:
     def close(self) -> None:
         self.closed += 1
 
+    def has_told(self, count: int) -> bool:
+        return len(self.told) >= count
+
     @property
     def ids(self) -> list[str]:
         return [an_event.event_id for an_event in self.told]
@@ -211,6 +214,7 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # one segment an answer: no waiting for an acknowledgement in between
 
             def setup(self) -> None:
                 super().setup()

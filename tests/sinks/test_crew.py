@@ -49,8 +49,8 @@ def test_what_cannot_begin_is_said_at_once() -> None:
 
 def test_what_cannot_begin_again_is_tried_again() -> None:
     stop = threading.Event()
-    turns = [Turn(stop, [KeyError("a")]), None, Turn(stop, [])]
-    last = turns[2]
+    last = Turn(stop, [])
+    turns = [Turn(stop, [KeyError("a")]), None, last]
 
     def make() -> Turn:
         turn = turns.pop(0)

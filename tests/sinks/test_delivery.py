@@ -1,6 +1,7 @@
 """A channel's loop: nothing lost, nothing overtaken within its alert, nobody held up by somebody else's failure."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ def test_slow_events_do_not_hold_up_others(tmp_path: Path, stop: threading.Event
         for hanging in channel.slow.values():
             hanging.set()
         eventually(lambda: len(channel.told) == 20)
+    assert set(channel.ids[-3:]) == set(channel.slow)
 
 
 def test_failing_events_leave_a_sender_for_new_ones(tmp_path: Path, stop: threading.Event, outbox_file: OutboxFile) -> None:
@@ -253,7 +255,7 @@ def test_with_a_bell_it_hears_at_once(tmp_path: Path, stop: threading.Event, out
     with running(stop, loop(tmp_path, stop, channel, bell=bell)):
         for number in range(20):
             outbox_file.alerts(event(number))
-            eventually(lambda number=number: len(channel.told) == number + 1)
+            eventually(partial(channel.has_told, number + 1))
     bell.close()
     assert counts(tmp_path).delivered == 20
 

@@ -116,7 +116,7 @@ def test_one_process_serves_a_channel(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(VitalaneError, match="cannot open .*: No such file or directory"):
+    with pytest.raises(VitalaneError, match=r"cannot open .*: No such file or directory"):
         ChannelLedger(tmp_path / "absent" / "a.db")
     (tmp_path / "b.db").write_bytes(b"no database" * 100)
     with pytest.raises(VitalaneError, match="file is not a database"):

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,14 @@ def text(value: Any) -> str:
 
 def field_value(value: dict[str, Any]) -> Any:
     ((kind, content),) = value.items()
-    made = {
+    made: dict[str, Callable[[Any], Any]] = {
         "int": int,
         "uint": Unsigned,
         "float": float,
         "bool": bool,
         "string": str,
         "binary": lambda content: base64.b64decode(content).decode(),
-        "floatNonNumber": lambda content: float(content),
+        "floatNonNumber": float,
     }
     return made[kind](content)
 
@@ -71,7 +72,7 @@ def test_a_point_is_encoded_as_influxdata_encodes_it(case: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("bad", ["a\nb", "a\r", "a\\", ""])
 def test_a_name_that_would_break_the_line_is_refused(bad: str) -> None:
-    """A newline ends the line, a backslash at the end swallows what follows; neither can be escaped. The message does not repeat the name."""
+    """A newline ends the line, a backslash at its end swallows what follows; neither can be escaped. Messages do not repeat the name."""
     for attempt in (
         lambda: lineprotocol.point(bad, [], [("f", 1.0)], 0),
         lambda: lineprotocol.point("m", [("t", bad)] if bad else [(bad, "v")], [("f", 1.0)], 0),

@@ -7,7 +7,7 @@ from journal.offsets import ConsumerOffsets
 from journal.rows import RowKind
 from sinks.outbox import Bell, Outbox, advanced
 from sinks.progress import Progress
-from tests.sinks.parts import START_MS, OutboxFile, event, eventually
+from tests.sinks.parts import START_MS, OutboxFile, event
 
 
 def test_rows_come_in_order_from_every_file_that_exists(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_bell_rings_when_something_was_written(tmp_path: Path, outbox_file: 
     bell.subscribe(rung.set)
     bell.start()
     for number in range(3):
-        eventually(lambda: not rung.is_set() or rung.clear() is None)
+        rung.clear()
         outbox_file.alerts(event(number))
         assert rung.wait(5)
     bell.unsubscribe(rung.set)
@@ -84,3 +84,6 @@ def test_progress_is_what_retention_asks_for(tmp_path: Path, outbox_file: Outbox
     offsets.close()
     progress.close()
     outbox.close()
+    restarted = Progress(tmp_path / "offsets.db", "influxdb", Outbox({0: outbox_file.path}))
+    restarted.publish(cursor, lambda: True, now=True)  # nothing was read yet: the file's name is not known, and nothing new to say
+    restarted.close()

@@ -24,11 +24,13 @@ def test_a_measurement_has_the_tags_and_fields_that_dashboards_may_ask_for(name:
     encoded = Encoder().encode(ROWS[name])
     assert encoded.refused == []
     for line in encoded.lines:
-        head, said, time_ns = re.fullmatch(r"(\S+) (.*) (\d{19})", line).groups()
+        found = re.fullmatch(r"(\S+) (.*) (\d{19})", line)
+        assert found is not None
+        head, said, time_ns = found.groups()
         assert head.split(",")[0] == name
         assert tuple(tag.split("=")[0] for tag in head.split(",")[1:]) == tuple(tags)
         names = {part.split("=")[0] for part in re.sub(r'"[^"]*"', '""', said).split(",")}
-        assert {found for found in names if not found.startswith("quarantined_")} == set(fields)
+        assert {field for field in names if not field.startswith("quarantined_")} == set(fields)
         assert int(time_ns) // 1_000_000 in {START_MS, START_MS + 40, START_MS + 1000, START_MS + 10_000}
 
 

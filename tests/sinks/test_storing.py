@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from journal.offsets import ConsumerOffsets
 from journal.rows import Row, RowKind
@@ -26,10 +28,14 @@ class Shelf:
         self.way = way
         self.failures: list[Exception] = []
         self.writes = 0
+        self.fail_each = 0
         self.closed = 0
 
     def write(self, rows: Sequence[Row]) -> None:
         self.writes += 1
+        if self.fail_each and self.writes % self.fail_each == 0:
+            msg = "blip"
+            raise Transient(msg)
         if self.failures:
             raise self.failures.pop(0)
         bad = {index: "bad" for index, row in enumerate(rows) if row.body in self.bad}
@@ -48,8 +54,8 @@ class Shelf:
         self.closed += 1
 
 
-def loop(tmp_path: Path, stop: threading.Event, shelf: Shelf, **options) -> StoreDelivery:
-    options = {"backoff": QUICK, "pause_s": 0.005} | options
+def loop(tmp_path: Path, stop: threading.Event, shelf: Shelf, **given: Any) -> StoreDelivery:
+    options: dict[str, Any] = {"backoff": QUICK, "pause_s": 0.005} | given
     return StoreDelivery(
         "shelf", shelf, StoreLedger(tmp_path / "delivery-shelf.db"), Outbox({0: tmp_path / "outbox-0.db"}), stop, **options
     )
@@ -65,6 +71,10 @@ def decided(tmp_path: Path) -> int:
     found.close()
     assert counts.balances()
     return counts.decided
+
+
+def has_decided(tmp_path: Path, count: int) -> bool:
+    return decided(tmp_path) == count
 
 
 def filled(outbox_file: OutboxFile, count: int) -> list[bytes]:
@@ -115,7 +125,7 @@ def test_refused_rows_are_set_aside_however_the_store_says_so(tmp_path: Path, ou
         outbox = Outbox({0: outbox_file.path})
         delivery = StoreDelivery("shelf", shelf, StoreLedger(folder / "delivery-shelf.db"), outbox, stop, backoff=QUICK, pause_s=0.005)
         with running(stop, delivery):
-            eventually(lambda folder=folder: decided(folder) == 100)
+            eventually(partial(has_decided, folder, 100))
         assert set(range(100)) - set(shelf.rows) == {0, 40, 41, 99}
         assert sorted(letter.offset for letter in ledger(folder).dead()) == [0, 40, 41, 99]
         assert {letter.body for letter in ledger(folder).dead()} == shelf.bad
@@ -136,17 +146,7 @@ def test_a_transient_in_the_middle_of_a_search_loses_nothing(tmp_path: Path, sto
     bodies = filled(outbox_file, 16)
     shelf = Shelf("unnamed")
     shelf.bad = {bodies[5]}
-    shelf.failures = []
-    real, calls = shelf.write, []
-
-    def flaky(rows: Sequence[Row]) -> None:
-        calls.append(len(rows))
-        if len(calls) % 3 == 0:
-            msg = "blip"
-            raise Transient(msg)
-        real(rows)
-
-    shelf.write = flaky
+    shelf.fail_each = 3
     with running(stop, loop(tmp_path, stop, shelf)):
         eventually(lambda: decided(tmp_path) == 16)
     assert set(range(16)) - set(shelf.rows) == {5}
@@ -172,7 +172,7 @@ def test_a_restart_writes_only_what_was_not_confirmed(tmp_path: Path, outbox_fil
     for expected in (10, 15):
         stop = threading.Event()
         with running(stop, loop(tmp_path, stop, shelf)):
-            eventually(lambda expected=expected: decided(tmp_path) == expected)
+            eventually(partial(has_decided, tmp_path, expected))
         outbox_file.append(*[(RowKind.WINDOWS, b"more")] * 5)
     assert len(shelf.rows) == 15
     assert shelf.writes == 2
