@@ -56,7 +56,7 @@ def run() -> dict[str, tuple[float, str]]:
 
 
 def messages(count: int, metrics: Iterable[str] = ("temperature",)) -> Packets:
-    """Return messages of many devices, one value of each metric, about 150 bytes with one."""
+    """Return messages of many devices, one value of each metric: packets of 105 bytes with one metric, 240 with ten."""
     names = list(metrics)
     return encode(
         (
