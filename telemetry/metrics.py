@@ -53,7 +53,8 @@ ALIASES: dict[str, str] = {
     "%RH": "%", "%EL": "%", "/100": "%", "/": "1", "bpm": "/min", "beat/min": "/min", "beats/min": "/min", "1/min": "/min",
     "breaths/min": "/min", "mmHg": "mm[Hg]", "g": "[g]", "lux": "lx", "bool": "{state}",
 }  # fmt: skip
-"""Other spellings of units, SenML's (RFC 8428 section 12.1, RFC 8798) among them: its `%` means what its `/100` does, its `/` is 0 to 1."""
+"""Other spellings of units, SenML's (RFC 8428 section 12.1, RFC 8798) among them: its `/` is a ratio, its `/100` percent. SenML's own `%`
+is a ratio too, which `ingest/senml.py` sees to; elsewhere `%` is percent."""
 
 _METRICS = (
     Metric("temperature", "Cel", -100.0, 100.0, "Temperature"),
