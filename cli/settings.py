@@ -128,7 +128,7 @@ class Retention(Strict):
 class Ingest(Strict):
     commit_messages: Annotated[int, Field(ge=1, le=100_000)] = Field(default=2000, description="a group commit has at most so many")
     commit_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
-        default=2, description="time between commits at 10,000 messages a second; half of it at low rates, four times at most"
+        default=4, description="time between commits at 10,000 messages a second; half of it at low rates, four times at most"
     )
     tick_ms: Annotated[int, Field(ge=100, le=60_000)] = Field(default=1000, description="the journal's clock when nothing arrives")
     max_payload_bytes: Annotated[int, Field(ge=1024, le=268_435_455)] = 262_144
@@ -136,7 +136,7 @@ class Ingest(Strict):
 
 
 class Flow(Strict):
-    epoch_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(default=250, description="how often the flow's state is made durable")
+    epoch_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(default=1000, description="how often the flow's state is made durable")
     store_readings: bool = Field(default=True, description="whether every reading goes to the stores, or only windows and alerts")
     retention: Retention = Retention()
 

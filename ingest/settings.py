@@ -46,7 +46,7 @@ class RetentionSettings:
 class IngestSettings:
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     commit_messages: int = 2000  # a commit takes about this many messages at most
-    commit_ms: float = 2.0  # messages wait about this long for company at 10,000 a second; half at less, up to four times at more
+    commit_ms: float = 4.0  # messages wait about this long for company at 10,000 a second; half at less, up to four times at more
     tick_ms: int = 1000  # a partition without a row for so long gets a tick
     max_payload_bytes: int = 262_144
     retention: RetentionSettings = field(default_factory=RetentionSettings)
