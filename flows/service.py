@@ -55,14 +55,16 @@ def run(settings: FlowSettings, stop: threading.Event) -> None:
     published = _Published(offsets)
     with _only_one(recovery):
         prepare(recovery)
+        source = JournalSource(telemetry_path(settings.data_dir), settings.partitions, stop, published, settings.to_end)
         flow = build(
-            JournalSource(telemetry_path(settings.data_dir), settings.partitions, stop, published, settings.to_end),
+            source,
             Shard(settings.partitions),
             OutboxSink(settings.data_dir, settings.partitions, stop, Keep(settings.keep_age_ms, settings.keep_bytes, settings.consumers)),
         )
         logger.info("flows.service_started partitions=%d epoch_ms=%d", settings.partitions, settings.epoch_ms)
         try:
             execute(flow, recovery, settings.epoch_ms)
+            published.waiting |= source.snapshots  # a run that ends in order has committed its last epoch
         finally:
             published.flush()
             offsets.close()

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ class JournalSource(FixedPartitionedSource[tuple[str, Row], int]):
     committed: Committed
     to_end: bool = False  # end where the journal ends now: for replays
     max_rows: int = MAX_ROWS
+    snapshots: dict[int, int] = field(
+        default_factory=dict
+    )  # the offset in each partition's last snapshot; committed once the run has ended
 
     def list_parts(self) -> list[str]:
         return [f"{partition:04d}" for partition in range(self.partitions)]
@@ -73,7 +76,7 @@ class _JournalPartition(StatefulSourcePartition[tuple[str, Row], int]):
         return self._awake
 
     def snapshot(self) -> int:
-        self._snapshotted = self.offset
+        self._snapshotted = self.source.snapshots[self.partition] = self.offset
         return self.offset
 
     def close(self) -> Any:
