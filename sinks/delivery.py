@@ -137,25 +137,19 @@ class ChannelDelivery:
 
     def _dispatch(self) -> bool:
         """Give the senders work. Returns whether any was given."""
-        expired: list[Outcome] = []
         given = False
         while len(self._flying) < self._senders:
             delivery = self._pending.take(self._now_ms(), retries=self._may_retry())
             if delivery is None:
                 break
             if self._now_ms() - delivery.decided_ms > self._max_age_ms:
-                logger.error("sinks.delivery_died channel=%s event=%s reason=expired", self.name, delivery.event_id)
-                expired.append(Outcome(delivery, DEAD, error="expired"))
-                continue
-            event = delivery.event or self._ledger.event(delivery.sequence)
-            future = self._pool.submit(self._channel.send, event)
+                future: Future[None] = Future()
+                future.set_exception(Rejected("expired"))
+            else:
+                future = self._pool.submit(self._channel.send, delivery.event or self._ledger.event(delivery.sequence))
             self._flying[future] = delivery
             future.add_done_callback(lambda _: self._wake.set())
             given = True
-        if expired:
-            self._ledger.settle(expired, self._now_ms())
-            for outcome in expired:
-                self._pending.settle(outcome.delivery)
         return given
 
     def _may_retry(self) -> bool:

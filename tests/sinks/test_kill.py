@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -52,15 +53,36 @@ run_all({"pager": channel, "history": store}, stop)
 """
 
 
+class Deliverer:
+    """The process that delivers."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.command = [sys.executable, "-c", PROGRAM, str(folder), url]
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+
+@pytest.fixture
+def deliverer(tmp_path: Path, receiver: Receiver) -> Iterator[Deliverer]:
+    process = Deliverer(tmp_path, receiver.url)
+    yield process
+    process.kill()
+
+
 @pytest.mark.servers
-def test_kill_minus_nine_loses_nothing(tmp_path: Path, outbox_file: OutboxFile, receiver: Receiver) -> None:
+def test_kill_minus_nine_loses_nothing(tmp_path: Path, outbox_file: OutboxFile, receiver: Receiver, deliverer: Deliverer) -> None:
     seed = int.from_bytes(os.urandom(4))
     print("seed", seed)
     draw = random.Random(seed)
     receiver.judge = lambda _: Answer(503) if draw.random() < 0.1 else Answer(204, delay_s=0.002)
     events = [event(number // 2, 1 + number % 2) for number in range(EVENTS)]
     killed = 0
-    process = start(tmp_path, receiver)
     for begin in range(0, EVENTS, 20):
         for number in range(begin, begin + 20):
             outbox_file.append((RowKind.READINGS, readings([1.0] * 10, first_ms=START_MS + number * 1_000_000)))
@@ -68,13 +90,11 @@ def test_kill_minus_nine_loses_nothing(tmp_path: Path, outbox_file: OutboxFile, 
         if killed < KILLS:
             eventually(partial(at_work, receiver, len(receiver.requests)))
             time.sleep(draw.uniform(0, 0.03))
-            process.send_signal(signal.SIGKILL)
-            process.wait(10)
+            deliverer.kill()
             killed += 1
-            process = start(tmp_path, receiver)
+            deliverer.start()
     eventually(lambda: balanced(tmp_path), 60)
-    process.kill()
-    process.wait(10)
+    deliverer.kill()
 
     ids = [request.headers["webhook-id"] for request in receiver.accepted]
     assert set(ids) == {item.event_id for item in events}
@@ -88,11 +108,6 @@ def test_kill_minus_nine_loses_nothing(tmp_path: Path, outbox_file: OutboxFile, 
 
 def at_work(receiver: Receiver, seen: int) -> bool:
     return len(receiver.requests) > seen
-
-
-def start(folder: Path, receiver: Receiver) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder), receiver.url], env=environment, cwd=ROOT)
 
 
 def balanced(folder: Path) -> bool:
