@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 TELEMETRY = "telemetry"
 CONSUMER = "flow"
-RECOVERY_PARTITIONS = 2  # fixed for the life of a recovery directory: as many processes as may ever write it well
+RECOVERY_PARTITIONS = (
+    1  # fixed for the life of a recovery directory; each costs three syncs an epoch, and one serves any number of processes
+)
 PUBLISH_EVERY_S = 1.0
 
 
