@@ -1,11 +1,13 @@
-"""Reading what the flow decided. `Outbox` reads the rows of every outbox file after a cursor; `Bell` notices that there are new ones.
+"""Reading what the flow decided. `Outbox` reads the rows of every outbox file after a cursor; `Bell` wakes who waits for new ones.
 
-The bell asks the file system whether a write-ahead log has changed, which costs a microsecond where a query costs ten, and does so for all
-destinations of a process at once. It is a hint only: every destination also looks by itself from time to time.
+Whether a write-ahead log has changed is asked of the file system, which costs a microsecond where a query costs ten, and for all
+destinations of a process at once. A change is a reason to ask the journal, again and again, until the commit that it belongs to can be
+read: the log is written first and synced after. The bell is a hint only: every destination also looks by itself from time to time.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +15,6 @@ from typing import NamedTuple
 from journal.reader import JournalReader
 from journal.rows import Row
 from sinks.trouble import Trouble
-from telemetry.clock import utc_now_ms
 from telemetry.errors import OffsetTrimmed, VitalaneError
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,10 @@ Source = tuple[int, int]
 """The number of an outbox file, and the partition in it."""
 
 Cursor = dict[Source, int]
+
+QUICK_FOR_S = 1.0
+COMMITTING_S = 1.0  # a written log may be a commit that is being synced
+SAME_TICK_S = 0.025  # the kernel stamps files by its tick, up to 10 ms: a second commit within one may leave no trace
 
 
 class Taken(NamedTuple):
@@ -98,22 +103,56 @@ def advanced(cursor: Mapping[Source, int], taken: Sequence[Taken]) -> Cursor:
     return {**cursor, **{source: row.offset + row.count for source, row in taken}}
 
 
-class Bell:
-    """Wakes destinations when an outbox file has changed. One thread a process, whatever the number of destinations."""
+class _File:
+    """One outbox file as the bell sees it."""
 
-    QUICK_FOR_S = 1.0
-    DISTRUST_MS = 12  # the kernel stamps files by its tick: a second change within one leaves no trace, so ring on until it has passed
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
+        self._reader: JournalReader | None = None
+        self._stamp = (0, 0)
+        self._heads: list[int] = []
+        self._ask_until_s = 0.0
+
+    def is_new(self) -> bool:
+        """Return whether rows can be read that could not be when this was last asked."""
+        try:
+            status = self._log.stat()
+        except OSError:  # not written yet
+            return False
+        stamp, now_s = (status.st_size, status.st_mtime_ns), time.monotonic()
+        if stamp != self._stamp:
+            self._stamp, self._ask_until_s = stamp, now_s + COMMITTING_S
+        if now_s > self._ask_until_s:
+            return False
+        try:
+            if self._reader is None:
+                self._reader = JournalReader(self._path)
+            heads = [self._reader.head(partition) for partition in range(self._reader.partitions)]
+        except VitalaneError:  # who reads it says so
+            return True
+        if heads == self._heads:
+            return False
+        self._heads, self._ask_until_s = heads, now_s + SAME_TICK_S
+        return True
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+
+class Bell:
+    """One thread a process, whatever the number of destinations."""
 
     def __init__(self, paths: Sequence[Path], *, quick_s: float = 0.001, slow_s: float = 0.02) -> None:
-        self._files = [path.with_name(f"{path.name}-wal") for path in paths]
+        self._files = [_File(path) for path in paths]
         self._quick_s, self._slow_s = quick_s, slow_s
         self._wakes: list[Callable[[], None]] = []
-        self._seen: dict[Path, tuple[int, int]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="bell", daemon=True)
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Call `wake`, which must return at once, at every change."""
+        """Call `wake`, which must return at once, whenever there is something new."""
         self._wakes = [*self._wakes, wake]
 
     def unsubscribe(self, wake: Callable[[], None]) -> None:
@@ -126,30 +165,17 @@ class Bell:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+        for file in self._files:
+            file.close()
 
     def _watch(self) -> None:
-        pause_s, quick_for_s = self._quick_s, self.QUICK_FOR_S
+        pause_s, quick_for_s = self._quick_s, QUICK_FOR_S
         while not self._stop.wait(pause_s):
-            if self._changed():
-                pause_s, quick_for_s = self._quick_s, self.QUICK_FOR_S
+            if sum(file.is_new() for file in self._files):  # each is asked, not only until one says yes
+                pause_s, quick_for_s = self._quick_s, QUICK_FOR_S
                 for wake in self._wakes:
                     wake()
             elif quick_for_s > 0:
                 quick_for_s -= pause_s
             else:
                 pause_s = min(self._slow_s, pause_s * 1.5)
-
-    def _changed(self) -> bool:
-        changed = False
-        for file in self._files:
-            try:
-                status = file.stat()
-            except OSError:  # not written yet, or just taken down with its last connection
-                continue
-            stamp = (status.st_size, status.st_mtime_ns)
-            if stamp != self._seen.get(file):
-                self._seen[file] = stamp
-                changed = True
-            elif utc_now_ms() - status.st_mtime_ns // 1_000_000 < self.DISTRUST_MS:
-                changed = True
-        return changed

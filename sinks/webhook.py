@@ -53,13 +53,14 @@ class Webhook:
     ) -> None:
         """`secrets` holds the one in use and, while it is being replaced, the one before it. Raises VitalaneError where one is none."""
         self.name = name
-        self._url = _checked_url(url)
+        address = _checked_url(url)
+        self._target = address.request_uri
         self._keys = [secret_key(secret) for secret in secrets]
         if not self._keys:
             msg = f"the webhook {name} needs a secret, {SECRET_PREFIX}..."
             raise VitalaneError(msg)
         self._compose, self._headers, self._timeout_s, self._now_ms = compose, dict(headers or {}), timeout_s, now_ms
-        self._pool = _pool(senders, str(ca) if ca else None, allow_private=allow_private)
+        self._pool = _pool(address, senders, str(ca) if ca else None, allow_private=allow_private)
 
     def send(self, event: AlertEvent) -> None:
         body = body_of(self._compose(event).event)
@@ -75,8 +76,8 @@ class Webhook:
         deadline_s = time.monotonic() + self._timeout_s
         timeout = urllib3.Timeout(total=self._timeout_s)
         try:
-            answer = self._pool.request(
-                "POST", self._url, body=body, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
+            answer = self._pool.urlopen(
+                "POST", self._target, body, headers, retries=False, redirect=False, timeout=timeout, preload_content=False
             )
             try:
                 _drain(answer, deadline_s)
@@ -90,7 +91,7 @@ class Webhook:
         self._judge(answer.status, answer.headers.get("Retry-After"))
 
     def close(self) -> None:
-        self._pool.clear()
+        self._pool.close()
 
     def _judge(self, status: int, retry_after: str | None) -> None:
         if 200 <= status < 300:
@@ -132,7 +133,7 @@ def body_of(event: AlertEvent) -> bytes:
     return body
 
 
-def _checked_url(url: str) -> str:
+def _checked_url(url: str) -> urllib3.util.Url:
     try:
         parsed = urllib3.util.parse_url(url)
     except urllib3.exceptions.LocationParseError:
@@ -140,7 +141,7 @@ def _checked_url(url: str) -> str:
     if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.auth:
         msg = "a webhook's URL is https://host/path, without user or password in it; this is not"
         raise VitalaneError(msg)
-    return url
+    return parsed
 
 
 def _drain(answer: urllib3.BaseHTTPResponse, deadline_s: float) -> None:
@@ -153,12 +154,14 @@ def _drain(answer: urllib3.BaseHTTPResponse, deadline_s: float) -> None:
             return
 
 
-def _pool(senders: int, ca: str | None, *, allow_private: bool) -> urllib3.PoolManager:
-    """Return a keep-alive pool whose connections refuse private addresses where they must."""
-    pool = urllib3.PoolManager(num_pools=1, maxsize=senders, block=False, ca_certs=ca, cert_reqs="CERT_REQUIRED")
-    if not allow_private:
-        pool.pool_classes_by_scheme = {"http": _GuardedPool, "https": _GuardedTlsPool}
-    return pool
+def _pool(address: urllib3.util.Url, senders: int, ca: str | None, *, allow_private: bool) -> HTTPConnectionPool:
+    """Return a keep-alive pool to one host, whose connections refuse private addresses where they must."""
+    assert address.host is not None, "checked before"
+    if address.scheme == "https":
+        tls = HTTPSConnectionPool if allow_private else _GuardedTlsPool
+        return tls(address.host, address.port, maxsize=senders, block=False, ca_certs=ca, cert_reqs="CERT_REQUIRED")
+    plain = HTTPConnectionPool if allow_private else _GuardedPool
+    return plain(address.host, address.port, maxsize=senders, block=False)
 
 
 def is_public(address: str) -> bool:

@@ -23,7 +23,7 @@ EVENTS = 400
 KILLS = 6
 
 PROGRAM = """
-import sys, threading
+import os, sys, threading
 from pathlib import Path
 from alerts.message import compose_with
 from sinks.crew import run_all
@@ -38,6 +38,7 @@ from sinks.webhook import Webhook
 
 folder, url = Path(sys.argv[1]), sys.argv[2]
 stop = threading.Event()
+threading.Thread(target=lambda: sys.stdin.read() or os._exit(1), daemon=True).start()  # nobody is left to kill it: the test is gone
 paths = {0: folder / "outbox-0.db"}
 
 def channel():
@@ -61,11 +62,11 @@ class Deliverer:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT)
+        self.process = subprocess.Popen(self.command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, stdin=subprocess.PIPE)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.communicate(timeout=10)
 
 
 @pytest.fixture
