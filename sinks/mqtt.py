@@ -79,7 +79,7 @@ class Mqtt:
         body = to_json(self._compose(event).event)
         self._connect()
         message = self._client.publish(TOPIC.format(kind=event.kind, rule=event.rule), body, qos=1)
-        if message.rc not in {paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN}:
+        if message.rc != paho.MQTT_ERR_SUCCESS:  # without a connection paho keeps it: it may come twice, under one id
             msg = f"{self.name}: cannot publish: {paho.error_string(message.rc)}"
             raise Transient(msg)
         message.wait_for_publish(self._timeout_s)
