@@ -68,6 +68,7 @@ def program(log_level: str) -> None:
 
     Secondary notification: no medical device, no primary alarm.
     """
+    os.umask(0o077)  # what this program writes is about patients: it is for its own user's eyes
     logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
 
 

@@ -83,3 +83,11 @@ def test_a_second_up_on_the_same_folder_says_who_has_it(tmp_path: Path) -> None:
             assert second.process.wait(60) == 3
         assert pids(tmp_path / "data") == running
         assert up.stop() == 0
+
+
+def test_what_is_written_is_for_the_owners_eyes_only(tmp_path: Path) -> None:
+    """The data folder holds readings of patients."""
+    with Running("init", str(tmp_path)) as init:
+        assert init.process.wait(60) == 0, init.lines
+
+    assert {oct(file.stat().st_mode & 0o077) for file in tmp_path.iterdir()} == {"0o0"}
