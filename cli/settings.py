@@ -136,7 +136,7 @@ class Ingest(Strict):
 
 
 class Flow(Strict):
-    epoch_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(default=1000, description="how often the flow's state is made durable")
+    epoch_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(default=3000, description="how often the flow's state is made durable")
     store_readings: bool = Field(default=True, description="whether every reading goes to the stores, or only windows and alerts")
     retention: Retention = Retention()
 

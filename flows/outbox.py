@@ -1,4 +1,4 @@
-"""The outbox as a Bytewax output: alerts durable at once, the rest at the end of the epoch, nothing twice.
+"""The outbox as a Bytewax output: alerts durable at once, the rest twice a second and at the end of the epoch, nothing twice.
 
 A FixedPartitionedSink is part of Bytewax's commit: an epoch counts as done only after `snapshot` has returned. After a crash the rows since
 the last committed epoch are evaluated again, to the very same decisions; the outbox knows which of them it holds by their place in the
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 STREAM = "outbox"
 RETRY_S = 0.5
 TRIM_EVERY_S = 60.0
+FLUSH_EVERY_S = 0.5  # so that stores are fresh, however long an epoch is
 BULK = (RowKind.WINDOWS, RowKind.READINGS, RowKind.QUARANTINE, RowKind.BOOKS)
 
 Place = tuple[int, int]  # telemetry row, number of the output within it
@@ -82,6 +83,7 @@ class _OutboxPartition(StatefulSinkPartition[Decision, None]):
         self.last_alert: Place = self.writer.last_source(0, (RowKind.ALERT,))
         self.last_bulk: Place = self.writer.last_source(0, BULK)
         self.waiting: list[Entry] = []
+        self.flush_at_s = time.monotonic() + FLUSH_EVERY_S
         self.time_ms = 0
 
     def write_batch(self, values: list[Decision]) -> None:
@@ -98,13 +100,19 @@ class _OutboxPartition(StatefulSinkPartition[Decision, None]):
                     self.waiting.append(Entry(0, RowKind(kind), 1, body, *self.last_bulk))
         if urgent:
             self._append(urgent)
+        if time.monotonic() >= self.flush_at_s:
+            self._flush()
 
     def snapshot(self) -> None:
+        self._flush()
+        if time.monotonic() >= self.trim_at_s:
+            self._trim()
+
+    def _flush(self) -> None:
+        self.flush_at_s = time.monotonic() + FLUSH_EVERY_S
         if self.waiting:
             self._append(self.waiting)
             self.waiting = []
-        if time.monotonic() >= self.trim_at_s:
-            self._trim()
 
     def _trim(self) -> None:
         """Remove what every consumer has taken and what is older or more than is kept."""

@@ -37,7 +37,7 @@ PUBLISH_EVERY_S = 1.0
 class FlowSettings:
     data_dir: Path
     partitions: int
-    epoch_ms: int = 1000
+    epoch_ms: int = 3000
     keep_age_ms: int | None = None  # outbox rows older than this go, once every consumer has taken them
     keep_bytes: int | None = None
     consumers: tuple[str, ...] = ()  # of the outbox: stores and channels
