@@ -12,14 +12,21 @@ from rules.rule import RuleSet
 from telemetry.metrics import CATALOGUE, Metric
 
 
-class Settings(NamedTuple):
-    """How time is cut and judged. Sizes and times in milliseconds, by kind where they differ."""
+PlainWindow = int | list[int]
+"""A window in a journalled record, milliseconds: a tumbling one's size; [size, every] of a sliding one; [0, gap] of a session."""
 
-    windows_ms: dict[str, int]
+
+class Settings(NamedTuple):
+    """How time is cut and judged. Sizes and times in milliseconds, by kind where they differ. Durable: grows at its end."""
+
+    windows_ms: dict[str, PlainWindow]
     grace_ms: dict[str, int]
     max_skew_ms: int  # a reading later than it was received by more than this is refused
     historic_after_ms: int  # an alert detected this long after its reading is historic
     store_readings: bool  # accepted readings go to the outbox
+    horizon_ms: dict[str, int]  # how far behind its series a reading may be
+    history_readings: dict[str, int]  # how many readings of one series are kept for late ones, at most
+    max_per_minute: dict[str, int]  # readings of one series in a minute of its own time; what is more is shed
 
 
 DEFAULT_SETTINGS = Settings(
@@ -28,8 +35,12 @@ DEFAULT_SETTINGS = Settings(
     max_skew_ms=5 * 60_000,
     historic_after_ms=15 * 60_000,
     store_readings=True,
+    horizon_ms={"shipment": 72 * 3_600_000, "patient": 10 * 60_000},
+    history_readings={"shipment": 20_000, "patient": 20_000},
+    max_per_minute={"shipment": 600, "patient": 6_000},
 )
 OTHER_WINDOW_MS, OTHER_GRACE_MS = 60_000, 10_000
+OTHER_HORIZON_MS, OTHER_HISTORY_READINGS, OTHER_MAX_PER_MINUTE = 3_600_000, 20_000, 6_000
 
 
 def rules_record(rules: RuleSet, applied_by: str) -> bytes:

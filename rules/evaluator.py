@@ -151,7 +151,7 @@ class Evaluator:
     def _watch_series(self, row: int, now_ms: int) -> None:
         key, tags = self.series.keys[row], self.series.tags[row]
         self.series.signal[row], self.series.silence[row], self.series.device_silence[row] = self.watch.add_series(key, tags, now_ms)
-        for size_ms in {self.settings.windows_ms.get(key.kind, OTHER_WINDOW_MS), *self.watch.window_sizes(key.kind)}:
+        for size_ms in {int(self.settings.windows_ms.get(key.kind, OTHER_WINDOW_MS)), *self.watch.window_sizes(key.kind)}:
             if (key.kind, size_ms) not in self.tables:
                 grace_ms = min(self.settings.grace_ms.get(key.kind, OTHER_GRACE_MS), size_ms)
                 self.tables[key.kind, size_ms] = WindowTable(size_ms, grace_ms)
@@ -163,7 +163,8 @@ class Evaluator:
         self.series.describe_all(self.registry, self.catalogue)
         for row in range(self.series.length):
             self._watch_series(row, now_ms)
-        for device, assignment in self.registry.assigned.items():
+        for device, assignments in self.registry.assigned.items():
+            assignment = assignments[-1]
             if partition_of(assignment.subject, self.partitions) == self.partition:
                 self.watch.add_assigned(device, assignment, now_ms)
 
@@ -272,13 +273,14 @@ class Evaluator:
         blocks = []
         for item in closed:
             series, keys = self._local(item.rows)
-            values = {**item.values, "count": item.values["count"].astype(np.int64)}
+            values = dict.fromkeys(WINDOW_COLUMNS[3:], np.full(len(item.rows), np.nan)) | item.values
+            values |= {"count": values["count"].astype(np.int64), "revision": np.ones(len(item.rows), np.int64)}
             columns: dict[str, array[Any]] = {
                 "series": series,
                 "opens_ms": _array("q", item.opens_ms),
                 "closes_ms": _array("q", item.closes_ms),
             }
-            columns |= {name: _array("q" if name == "count" else "d", values[name]) for name in WINDOW_COLUMNS[3:]}
+            columns |= {name: _array("q" if name in {"count", "revision"} else "d", values[name]) for name in WINDOW_COLUMNS[3:]}
             blocks.append(Block(keys, columns))
         return blocks
 
