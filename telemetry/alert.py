@@ -71,6 +71,8 @@ class AlertEvent(NamedTuple):
     evidence: tuple[Evidence, ...]
     positions: tuple[tuple[int, int], ...]  # (journal partition, offset) of the messages that decided
     correlation_id: str  # one id over everything that follows from the deciding message
+    superseded_by: str | None = None  # of a retracted alert: the alert that it became part of
+    inhibited_by: str | None = None  # the open absence of the signal that this alert depends on: for the record, not for people
 
     @property
     def event_id(self) -> str:
@@ -78,9 +80,13 @@ class AlertEvent(NamedTuple):
         return f"{self.alert_id}-{self.revision}"
 
 
-def alert_id(rule: str, subject: str, started_at_ms: int) -> str:
-    """Return the stable id of the alert of one rule for one subject that started at one instant: 16 hexadecimal digits."""
-    return blake2b(SEPARATOR.join((rule, subject, str(started_at_ms))).encode(), digest_size=8).hexdigest()
+def alert_id(rule: str, subject: str, started_at_ms: int, number: int = 0) -> str:
+    """Return the stable id of the alert of one rule for one subject that started at one instant: 16 hexadecimal digits.
+
+    `number` tells alerts apart that once had the same start, because late readings moved the start of one of them.
+    """
+    parts = (rule, subject, str(started_at_ms), *([str(number)] if number else []))
+    return blake2b(SEPARATOR.join(parts).encode(), digest_size=8).hexdigest()
 
 
 def to_json(event: AlertEvent) -> bytes:

@@ -13,8 +13,13 @@ from telemetry.readings import SeriesKey
 
 MAGIC = b"VB1\x00"
 
-WINDOW_COLUMNS = ("series", "opens_ms", "closes_ms", "count", "mean", "min", "max", "first", "last", "stddev")
-"""`series` 'i' indexes Block.series; `opens_ms`, `closes_ms`, `count` 'q'; the rest 'd' in the metric's catalogue unit."""
+WINDOW_COLUMNS = (
+    "series", "opens_ms", "closes_ms", "count", "mean", "min", "max", "first", "last", "stddev",
+    "sum", "median", "p95", "range", "slope", "revision",
+)  # fmt: skip
+"""`series` 'i' indexes Block.series; `opens_ms`, `closes_ms`, `count`, `revision` 'q'; the rest 'd' in the metric's catalogue unit, `slope` in
+that unit a second. NaN where there is none (a slope of one reading). A summary with a revision above 1 replaces the one before; one with
+a count of 0 withdraws it (two sessions became one)."""
 
 READING_COLUMNS = ("series", "time_ms", "value")
 

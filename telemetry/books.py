@@ -23,10 +23,13 @@ class Books(NamedTuple):
     received: int  # readings, plus one for each message refused whole
     accepted: int
     duplicate: int
-    late: int  # accepted, but behind their series: stored, not evaluated
+    late: int  # accepted, though behind their series: what they change is told as revisions
     quarantined: dict[str, int]  # by reason
     open_alerts: int
     alerts: dict[str, int]  # alerts raised, by rule
+    conflicts: int = 0  # accepted with another value for the same device, metric and time
+    series: int = 0
+    state_bytes: int = 0  # memory of the shard's arrays, the history included
 
     def balances(self) -> bool:
         """Return whether every offset and every reading is accounted for."""

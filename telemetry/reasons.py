@@ -18,3 +18,5 @@ class Reason(StrEnum):
     IMPOSSIBLE_TIME = "impossible_time"  # before 2000, or not a time at all
     FUTURE_TIME = "future_time"  # later than it was received by more than the allowed skew
     TOO_MANY_SERIES = "too_many_series"  # more different devices and metrics than a shard may hold
+    TOO_LATE = "too_late"  # behind its series by more than the horizon
+    FLOOD = "flood"  # more readings of a series than it may have: shed, only the counts stay
