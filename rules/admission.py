@@ -71,7 +71,7 @@ def refuse(readings: Readings, series: SeriesTable, now_ms: int, max_skew_ms: in
     return readings.take(~bad), refused
 
 
-def _why(at: int, readings: Readings, series: SeriesTable, future: bool, early: bool) -> tuple[Reason, str]:  # noqa: FBT001
+def _why(at: int, readings: Readings, series: SeriesTable, future: bool, early: bool) -> tuple[Reason, str]:
     row, time_ms = int(readings.rows[at]), int(readings.times_ms[at])
     if row == NO_SERIES:
         return Reason.TOO_MANY_SERIES, "this shard holds as many series as it may"
@@ -86,7 +86,7 @@ def _why(at: int, readings: Readings, series: SeriesTable, future: bool, early: 
         return Reason.IMPLAUSIBLE, f"{metric} {readings.values[at]:g} {unit} is outside {low:g} to {high:g}"
     assert early
     newest, oldest = format_ms(int(series.last_ms[row])), format_ms(int(series.oldest_ms[row]))
-    return Reason.TOO_LATE, f"time {format_ms(time_ms)} is before {oldest}, the oldest that still counts of this {metric}; its newest is {newest}"
+    return Reason.TOO_LATE, f"time {format_ms(time_ms)} is before {oldest}, from where {metric} still counts; its newest is {newest}"
 
 
 class Admitted(NamedTuple):
@@ -132,7 +132,7 @@ def _sorted(readings: Readings) -> tuple[Readings, bool]:
 
 
 def shed(admitted: Admitted, series: SeriesTable, most: Integers) -> tuple[Admitted, Integers]:
-    """Leave out what is more than a series may have in a minute of its own time; `most` is by kind. Returns the series of what was left out.
+    """Leave out what is more than a series may have in a minute of its own time; `most` is by kind. Returns the series of what was.
 
     Of a series that has had its number, the last reading of a journal row is kept, at most one a second of its time.
     """
@@ -157,7 +157,7 @@ def shed(admitted: Admitted, series: SeriesTable, most: Integers) -> tuple[Admit
 
 
 def _thinned(times_ms: Integers, allowed: int, before: int, minute: int, last_ms: int) -> Flags:
-    """Return which readings of one series are kept, in order of time; `before` were in `minute` already, and its latest was at `last_ms`."""
+    """Return which readings of one series are kept, in order of time; `before` were in `minute`, its latest was at `last_ms`."""
     kept = np.ones(len(times_ms), np.bool_)
     minutes = times_ms // MINUTE_MS
     for one in np.unique(minutes).tolist():

@@ -156,7 +156,8 @@ class _Reader(Transformer[Token, Condition]):
         function, metric, size, every = *self._over(parts), parts[3]
         assert isinstance(every, int)
         if not SHORTEST_WINDOW_MS <= every <= size:
-            msg = f"a window of {format_duration(size)} cannot begin every {format_duration(every)}: write one second to {format_duration(size)}"
+            length = format_duration(size)
+            msg = f"a window of {length} cannot begin every {format_duration(every)}: write one second to {length}"
             raise ValueError(msg)
         return Signal(metric, function, window=Window(size, every, 0))
 

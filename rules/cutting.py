@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rules.aggregates import AGGREGATES
-from rules.columns import Flags, Integers, begins
+from rules.columns import FOREVER, Flags, Integers, begins
 from rules.control import OTHER_GRACE_MS, OTHER_WINDOW_MS, Settings
 from rules.history import History
 from rules.metrics import MetricTable
@@ -139,12 +139,19 @@ class Cutting:
         for table in self.ruled.values():
             table.reschedule(self.metrics.last_ms, self.metrics.advanced_ms)
 
-    def settle(self, metrics: Integers, series: Integers, settled_ms: Integers, of_series: Integers) -> None:
-        """Take note up to when metrics, and the series that bring them, are final."""
+    def settle(self, metrics: Integers, series: Integers, of: Integers, settled_ms: Integers) -> Integers:
+        """Take note up to when some metrics, and the series that bring them, are final; `of` is the metric of every series.
+
+        Returns for each of the series the time before which its readings may go.
+        """
+        until_ms = np.full(len(series), FOREVER)
         for table in self.told.values():
-            table.settle(series, of_series)
+            until_ms = np.minimum(until_ms, table.settle(series, settled_ms[of[series]]))
+        by_metric = np.full(self.metrics.length, FOREVER)
         for table in self.ruled.values():
-            table.settle(metrics, settled_ms)
+            by_metric[metrics] = np.minimum(by_metric[metrics], table.settle(metrics, settled_ms[metrics]))
+        needed: Integers = np.minimum(until_ms, by_metric[of[series]]) - 1
+        return needed
 
     def reach_ms(self, kind: str) -> int:
         """Return how far back of its end a window of a kind reaches that is told."""

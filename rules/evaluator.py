@@ -48,6 +48,9 @@ from telemetry.routing import partition_of
 
 BOOKS_EVERY_MS = 1000
 SETTLE_EVERY_MS = 60_000
+PATIENCE_MS = 24 * 3_600_000
+"""A device that is silent for longer than this holds up no longer what becomes final of a metric that others bring too."""
+
 SETTLE_SHARE = 8  # what is behind the horizon by an eighth of it is settled
 SNAPSHOT_VERSION = 2
 COUNTED = ("messages", "ticks", "controls", "retained", "statuses", "unreadable", "received", "accepted", "duplicate", "late", "conflicts")
@@ -220,7 +223,9 @@ class Evaluator:
 
     def _offended(self, row: Row, refused: list[Refused]) -> list[AlertEvent]:
         noted = [
-            self.offences.note(item.reason, self.series.keys[item.row], self.series.tags[item.row], row.now_ms, _position(row, item.message))
+            self.offences.note(
+                item.reason, self.series.keys[item.row], self.series.tags[item.row], row.now_ms, _position(row, item.message)
+            )
             for item in refused
             if item.row != NO_SERIES
         ]
@@ -237,6 +242,8 @@ class Evaluator:
         positions = messages + _position(row, 0)
         behind = times_ms <= self.metrics.last_ms[metrics]
         self._remember(readings, positions, late)
+        if self.offences.open:
+            self.offences.heard((self.series.devices[series] for series in rows.tolist()), row.now_ms)
         self._advance(row, readings.take(~late) if late.any() else readings)
         seen = Seen(metrics, times_ms, values, positions, rows, behind)
         decided = self.judging.on_readings(self.watch.readings, seen)
@@ -408,7 +415,7 @@ class Evaluator:
         """How old, on the journal's clock, a chunk of the history may become before it can go."""
         kinds = self.series.kinds or list(self.settings.horizon_ms)
         needed = max(self._horizon(kind) + self._reach_ms(kind) for kind in kinds)
-        return 2 * needed + self.settings.max_skew_ms + 10 * SETTLE_EVERY_MS
+        return 2 * needed + PATIENCE_MS + self.settings.max_skew_ms + 10 * SETTLE_EVERY_MS
 
     def _settle(self, now_ms: int) -> None:
         """Let what is behind the horizon become final, a good part of it at once."""
@@ -418,9 +425,9 @@ class Evaluator:
         of, kinds = series.signal[: series.length], series.kind[: series.length]
         rows = np.arange(series.length)
         held = history.counts()
-        watermark = series.last_ms[rows] + (now_ms - series.advanced_ms[rows])
-        until = np.full(metrics.length, FOREVER)
-        np.minimum.at(until, of, watermark - self._horizon_ms[kinds])
+        watermark = series.last_ms[rows] + np.maximum(now_ms - series.advanced_ms[rows] - PATIENCE_MS, 0)
+        until = metrics.last_ms[: metrics.length].copy()
+        np.minimum.at(until, of, watermark - self._horizon_ms[kinds] - 1)
         crowded = np.flatnonzero(4 * held > 5 * self._most_held[kinds])
         if len(crowded):
             cut = history.times_ms[history.end[crowded] - self._most_held[kinds[crowded]] - 1]
@@ -442,9 +449,9 @@ class Evaluator:
         of_due[due] = True
         members = np.flatnonzero(of_due[of])
         settled = metrics.settled_ms[of[members]]
-        history.drop(members, settled - reach[members])
         series.oldest_ms[members] = np.maximum(series.oldest_ms[members], settled + 1)
-        self.cutting.settle(due, members, metrics.settled_ms[due], settled)
+        floor_ms = np.minimum(settled - reach[members], self.cutting.settle(due, members, of, metrics.settled_ms))
+        history.drop(members, np.where(held[members] > self._most_held[kinds[members]], settled - reach[members], floor_ms))
 
     def _horizon(self, kind: str) -> int:
         return self.settings.horizon_ms.get(kind, OTHER_HORIZON_MS)
@@ -480,13 +487,15 @@ class Evaluator:
         for series in range(self.series.length):
             key, tags = self.series.keys[series], self.series.tags[series]
             self.metrics.subjects[self.series.signal[series]] = Subject(key.kind, key.subject, tags)
-        self._link_all(row.now_ms)
+        self._link_metrics()
+        for series in range(self.series.length):
+            self._await(series, row.now_ms)
+        fallen = self._expect_assigned(row.now_ms)
         withdrawn, orphans = self.watch.take_over(before, self.metrics, _position(row, 0))
         self._define()
         version, position, now_ms = before.rules.version, (row.partition, row.offset), row.now_ms
         alerts = [withdrawn_event(item, version, position, now_ms) for item in withdrawn]
         alerts += [orphan_event(item, before.rule(item.rule_id), version, position, now_ms) for item in orphans]
-        fallen = self._expect_assigned(now_ms)
         return alerts + [silence_event(item, version, row.partition, row.offset, now_ms) for item in fallen], []
 
     def _read(self, record: dict[str, Any]) -> None:
@@ -500,13 +509,10 @@ class Evaluator:
     def _rules(self, record: dict[str, Any]) -> Any:
         return compile_rules([(name, text) for name, text in record["documents"]], self.catalogue)
 
-    def _link_all(self, now_ms: int) -> None:
-        """Put the rules in force on every metric, and wait for every series and every assigned device."""
+    def _link_metrics(self) -> None:
+        """Put the rules in force on every metric."""
         for metric in range(self.metrics.length):
             self.watch.link(metric, self.metrics.subjects[metric], self.metrics.names[metric])
-        for series in range(self.series.length):
-            self._await(series, now_ms)
-        self._expect_assigned(now_ms)
 
     def _await(self, series: int, now_ms: int) -> None:
         """Wait for a series, unless its device has another subject by now."""
@@ -574,7 +580,7 @@ class Evaluator:
         for row, key in enumerate(self.series.keys):
             subject = Subject(key.kind, key.subject, self.series.tags[row])
             self.series.signal[row] = self.metrics.add(subject, key.metric, row, self.series.devices)
-        self._link_all(0)
+        self._link_metrics()
         self.metrics.restore({name: column for name, column in state["metrics"].items() if name != "only"})
         self.history.extend(self.series.length)
         self.history.floor_ms[: self.series.length] = state["floor_ms"]

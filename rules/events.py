@@ -54,7 +54,8 @@ def value_event(decided: Decided, version: str, now_ms: int, historic_after_ms: 
 def silence_id(fallen: Fallen) -> str:
     """Return the id of an absence."""
     source = fallen.source
-    name = f"{source.subject.name}/{source.device}" if source.device else source.subject.name
+    identity = source.subject.identity
+    name = f"{identity}/{source.device}" if source.device else identity
     return alert_id(fallen.rule.id, name, fallen.since_ms)
 
 
@@ -118,7 +119,7 @@ def offence_event(offence: Offence, version: str, now_ms: int) -> AlertEvent:
     """Return the event of a device that misbehaves, or does so no longer."""
     key, over = offence.key, offence.ended_ms is not None
     position = _place(offence.position)
-    name = f"{key.subject}/{key.device}"
+    name = f"{key.kind}/{key.subject}/{key.device}"
     return AlertEvent(
         alert_id=alert_id(offence.rule, name, offence.since_ms),
         revision=ENDED_REVISION if over else RAISED_REVISION,

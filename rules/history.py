@@ -1,10 +1,10 @@
 """The readings that late ones are judged with: of each series what was accepted within its horizon, sorted by (time, value), in columns.
 
-Theory of operation. All series share one pool of three arrays. A series owns a slab of it, a power of two long, and its readings stand side by
-side in the slab, sorted; so whatever needs a series' past is a slice. A reading in order is put behind the last one, by array operations for
-all series of a journal row at once; a late one is inserted by moving what is newer. A slab that is full is compacted when half of it was
-dropped, and else moved into one of twice the size, so that a reading is moved about once in its life. `drop` forgets the old end, by time;
-what is dropped is final. All readings of a series with a time at or before `floor_ms` are dropped, and none after it.
+Theory of operation. All series share one pool of three arrays. A series owns a slab of it, a power of two long, and its readings stand
+side by side in the slab, sorted; so whatever needs a series' past is a slice. A reading in order is put behind the last one, by array
+operations for all series of a journal row at once; a late one is inserted by moving what is newer. A slab that is full is compacted when
+half of it was dropped, and else moved into one of twice the size, so that a reading is moved about once in its life. `drop` forgets the
+old end, by time; what is dropped is final. All readings of a series with a time at or before `floor_ms` are dropped, and none after it.
 """
 
 from collections.abc import Iterable

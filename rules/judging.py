@@ -1,7 +1,7 @@
 """Showing observations to rules: in order, one by one; where the past changed, by folding it anew.
 
-Theory of operation. `examine` is given the observations of a journal row as columns and asks which of them a rule may care about; only those
-become objects. Observations of a metric that come in order are stepped. As soon as one is late, the metric's whole past after what is
+Theory of operation. The observations of a journal row come as columns, and the first question is which of them a rule may care about; only
+those become objects. Observations of a metric that come in order are stepped. As soon as one is late, the metric's whole past after what is
 settled is folded anew for the rules that may notice, in-order newcomers included, for they are in the past already.
 """
 
@@ -56,9 +56,7 @@ class Seen(NamedTuple):
 class Judging:
     """Asks the rules of one shard; `applied` is from which journal position on a rule judges, where it was not there from the start."""
 
-    def __init__(
-        self, metrics: MetricTable, history: History, devices: list[str], cutting: Cutting, home: int
-    ) -> None:
+    def __init__(self, metrics: MetricTable, history: History, devices: list[str], cutting: Cutting, home: int) -> None:
         self.metrics, self.history, self.devices, self.cutting, self.home = metrics, history, devices, cutting, home
         self.past = MetricPast(history, metrics)
         self.applied: dict[str, int] = {}
@@ -81,9 +79,10 @@ class Judging:
             if outside.any():  # it stays in the span for a while
                 until_ms = seen.times_ms[outside] + table.signal.trailing_ms - 1
                 np.maximum.at(table.until_ms, seen.rows[outside], until_ms)
-            applies &= seen.times_ms <= np.maximum(table.until_ms, table.loud_ms)[seen.rows]
-            if not applies.any():
+            asked = applies & (seen.times_ms <= np.maximum(table.until_ms, table.loud_ms)[seen.rows])
+            if not asked.any():
                 return []
+            applies = table.among(seen.rows[asked], seen.rows)
         seen = seen.take(applies)
         pairs, which = np.unique(np.stack([seen.rows, seen.times_ms], axis=1), axis=0, return_inverse=True)
         late = np.zeros(len(pairs), np.bool_)
@@ -95,7 +94,8 @@ class Judging:
         return self._examine(table, observed, loud) if loud.any() else []
 
     def on_windows(self, table: SignalTable, seen: Seen) -> list[Decided]:
-        """Show closed windows to the rules on them; NaN where a window is withdrawn."""
+        """Show closed windows to the rules on them; NaN where there is no such aggregate, or no such window any more."""
+        seen = seen.take(seen.late | ~np.isnan(seen.values))
         loud = table.applies[seen.rows] & table.loud(seen.rows, seen.times_ms, seen.values)
         return self._examine(table, seen, loud) if loud.any() else []
 
@@ -111,12 +111,11 @@ class Judging:
     # -- one metric at a time --------------------------------------------------------------------------------------------------------
 
     def _examine(self, table: SignalTable, seen: Seen, loud: Flags) -> list[Decided]:
-        asked = np.zeros(table.length, np.bool_)
-        asked[seen.rows[loud]] = True
-        seen = seen.take(asked[seen.rows])
+        seen = seen.take(table.among(seen.rows[loud], seen.rows))
         names = self.devices
         devices = [""] * len(seen.rows) if seen.series is None else [names[row] for row in seen.series.tolist()]
-        columns = zip(seen.rows.tolist(), seen.times_ms.tolist(), devices, seen.values.tolist(), seen.positions.tolist(), seen.late.tolist(), strict=True)  # fmt: skip
+        rows, times_ms, *others = (column.tolist() for column in (seen.rows, seen.times_ms, seen.values, seen.positions, seen.late))
+        columns = zip(rows, times_ms, devices, *others, strict=True)
         decided: list[Decided] = []
         for row, group in groupby(sorted(columns), key=itemgetter(0)):
             if row not in table.bands:
@@ -134,7 +133,7 @@ class Judging:
         return decided
 
     def _show(self, table: SignalTable, row: int, observations: list[Observation]) -> Iterator[tuple[Judge, Verdict]]:
-        band, subject = table.bands[row], self.metrics.subjects[row].name
+        band, subject = table.bands[row], self.metrics.subjects[row].identity
         for seen in observations:
             held = table.tracks.get(row, {})
             for judge in band.asked(seen.value, [name for name, track in held.items() if not track.idle()]):
@@ -148,7 +147,7 @@ class Judging:
         trailing_ms = table.signal.trailing_ms if table.signal is not None else 0
         earliest_ms, latest_ms = observations[0].time_ms, observations[-1].time_ms + max(trailing_ms - 1, 0)
         low, high = past.times_ms.searchsorted(earliest_ms), past.times_ms.searchsorted(latest_ms, "right")
-        touched, subject = past.values[low:high], self.metrics.subjects[row].name
+        touched, subject = past.values[low:high], self.metrics.subjects[row].identity
         for judge in table.bands[row].judges.values():
             track = table.tracks.get(row, {}).get(judge.rule.id)
             noticed = track is not None and track.touched_by(earliest_ms, latest_ms)
@@ -160,7 +159,9 @@ class Judging:
 
     def observations(self, table: SignalTable, row: int) -> Observations:
         """Return what there is to see of a signal after what is settled."""
-        settled_ms = int(self.metrics.settled_ms[row])
+        return _defined(self._observations(table, row, int(self.metrics.settled_ms[row])))
+
+    def _observations(self, table: SignalTable, row: int, settled_ms: int) -> Observations:
         signal = table.signal
         if signal is None:
             return self.past.observations(row, settled_ms, self.devices)
@@ -170,12 +171,12 @@ class Judging:
             if closed is None:
                 return NO_READINGS
             values = closed.values[signal.aggregate].astype(np.float64)
-            return _defined(Observations(closed.closes_ms, values, ("",), closed.positions))
+            return _chosen(Observations(closed.closes_ms, values, ("",), closed.positions), closed.closes_ms > settled_ms)
         times_ms = np.unique(self.past.observations(row, settled_ms, self.devices).times_ms)
         if not len(times_ms):
             return NO_READINGS
         values, part = self._trailing(signal, np.full(len(times_ms), row), times_ms)
-        return _defined(Observations(times_ms, values, ("",), part.latest_positions()))
+        return Observations(times_ms, values, ("",), part.latest_positions())
 
     def _latest_ms(self, table: SignalTable, row: int) -> int:
         """Return a time that no observation so far is after."""
@@ -223,6 +224,3 @@ def _chosen(past: Observations, chosen: Flags) -> Observations:
     if len(devices) > 1:
         devices = [device for device, kept in zip(devices, chosen.tolist(), strict=True) if kept] or ("",)
     return Observations(past.times_ms[chosen], past.values[chosen], devices, past.positions[chosen])
-
-
-

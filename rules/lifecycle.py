@@ -14,8 +14,8 @@ nothing and breaks nothing: a gap is not a value. So:
     clearing --proved >= for------> inactive      resolved
     clearing --does not clear-----> firing
 
-*Proved* means the run's proved time has reached `for`; or, for a rule on accumulated time, that the time proved within the trailing span has
-reached the amount, whichever runs it was proved in.
+*Proved* means the run's proved time has reached `for`; or, for a rule on accumulated time, that the time proved within the trailing span
+has reached the amount, whichever runs it was proved in.
 
 Observations come in their order (time, device, value); what is not later than the one before it proves no time, but its value counts. The
 same functions step live observations and fold the past anew (`fold`), so the two cannot differ.
@@ -121,7 +121,7 @@ def step(terms: Terms, life: Life, seen: Observation) -> tuple[Life, Change | No
 
 def rested(life: Life) -> Life:
     """Return where a rule stands when its episode is over."""
-    return life._replace(episode=None) if life.proved else IDLE
+    return life._replace(episode=None)
 
 
 class Alert(NamedTuple):

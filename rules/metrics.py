@@ -1,4 +1,4 @@
-"""The metrics of the subjects of one shard: which series bring each, how far it is, and how far its past is settled. One row each, for ever."""
+"""The metrics of the subjects of one shard: which series bring each, how far it is, and what of it is final. One row each, for ever."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,6 +12,11 @@ class Subject(NamedTuple):
     kind: str
     name: str
     tags: tuple[tuple[str, str], ...]
+
+    @property
+    def identity(self) -> str:
+        """Kind and name: a shipment and a patient may have the same name."""
+        return f"{self.kind}/{self.name}"
 
 
 class MetricTable(Columns):

@@ -1,8 +1,9 @@
 """Devices that misbehave: one technical alert for as long as they do, however many readings it concerns."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from rules.columns import FOREVER
+from rules.columns import NEVER
 from telemetry.readings import SeriesKey
 from telemetry.reasons import Reason
 
@@ -27,6 +28,11 @@ class Offence(NamedTuple):
     last_ms: int
     position: int  # in the journal, of the message that it was first noticed in
     ended_ms: int | None = None
+    heard_ms: int = NEVER  # when a reading of the device was taken last
+
+    def is_over(self, now_ms: int) -> bool:
+        """Return whether it was not repeated for long enough; of a clock, nothing is known until a reading is taken."""
+        return self.last_ms + OVER_AFTER_MS <= now_ms and (self.heard_ms > self.last_ms or self.rule == RULES[Reason.FLOOD][0])
 
 
 class Offences:
@@ -34,7 +40,6 @@ class Offences:
 
     def __init__(self) -> None:
         self.open: dict[tuple[str, str, str], Offence] = {}
-        self.next_due_ms = FOREVER
 
     def note(self, reason: Reason, key: SeriesKey, tags: tuple[tuple[str, str], ...], now_ms: int, position: int) -> Offence | None:
         """Note that a reading was refused; returns the offence where it is a new one."""
@@ -47,18 +52,21 @@ class Offences:
             self.open[name] = known._replace(last_ms=max(known.last_ms, now_ms))
             return None
         offence = self.open[name] = Offence(rule, message, key, tags, now_ms, now_ms, position)
-        self.next_due_ms = min(self.next_due_ms, now_ms + OVER_AFTER_MS)
         return offence
 
     def over(self, now_ms: int) -> list[Offence]:
         """Return the offences that have ended."""
-        if now_ms < self.next_due_ms:
-            return []
-        ended = [offence._replace(ended_ms=now_ms) for offence in self.open.values() if offence.last_ms + OVER_AFTER_MS <= now_ms]
+        ended = [offence._replace(ended_ms=now_ms) for offence in self.open.values() if offence.is_over(now_ms)]
         for offence in ended:
             del self.open[offence.rule, offence.key.subject, offence.key.device]
-        self.next_due_ms = min((offence.last_ms + OVER_AFTER_MS for offence in self.open.values()), default=FOREVER)
         return ended
+
+    def heard(self, devices: Iterable[str], now_ms: int) -> None:
+        """Note that readings of devices were taken."""
+        devices = set(devices)
+        for name, offence in self.open.items():
+            if offence.key.device in devices:
+                self.open[name] = offence._replace(heard_ms=now_ms)
 
     def dump(self) -> list[tuple[Any, ...]]:
         """Return the offences as plain values."""
@@ -70,4 +78,3 @@ class Offences:
             offence = Offence(*fields)
             offence = offence._replace(key=SeriesKey(*offence.key))
             self.open[offence.rule, offence.key.subject, offence.key.device] = offence
-        self.next_due_ms = min((offence.last_ms + OVER_AFTER_MS for offence in self.open.values()), default=FOREVER)

@@ -101,6 +101,3 @@ class MetricPast:
         index, names = index[order], names[order]
         told = [devices[members[number]] for number in names.tolist()]
         return Observations(parts.times_ms[index], parts.values[index], told or ("",), parts.positions[index])
-
-
-

@@ -1,7 +1,7 @@
 """Which subject a device watches, and when: the assignments in force, as journalled. A device that nobody assigned is its own subject.
 
-A reading belongs to the subject to which its device was assigned at the reading's own time, `[from, until)`. So the backlog of a logger that was
-exchanged mid-way goes to the shipment that it was measured on.
+A reading belongs to the subject to which its device was assigned at the reading's own time, `[from, until)`. So the backlog of a logger
+that was exchanged mid-way goes to the shipment that it was measured on.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,6 @@
 """The series of one shard: who they belong to, what came last, and what they can plausibly be. One row a series, for ever."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from telemetry.readings import SeriesKey
 MAX_SERIES = 2_000_000
 MAX_REMEMBERED_PACKETS = 500_000
 NO_SERIES = -1
+LARGEST = float(np.finfo(np.float64).max)
 
 PacketShape = tuple[str, str, tuple[str, ...]]
 """Topic's kind, device and metrics of a packet: with the assignment of the device, what decides which series its values belong to."""
@@ -26,8 +28,8 @@ class SeriesTable(Columns):
         "last_value": (np.float64, np.nan),
         "advanced_ms": (np.int64, NEVER),  # when that came, on the journal's clock
         "oldest_ms": (np.int64, NEVER),  # a reading before this is too late
-        "low": (np.float64, -np.inf),  # plausible bounds, inclusive
-        "high": (np.float64, np.inf),
+        "low": (np.float64, -LARGEST),  # plausible bounds, inclusive
+        "high": (np.float64, LARGEST),
         "kind": (np.int64, -1),  # index in `kinds`
         "signal": (np.int64, -1),  # row of its metric in the signal table
         "silence": (np.int64, -1),  # row in the silence table, for the metric
@@ -35,7 +37,7 @@ class SeriesTable(Columns):
         "minute": (np.int64, NEVER),  # the latest minute of event time, and how many readings it brought
         "in_minute": (np.int64, 0),
     }
-    derived = ("kind", "signal", "silence", "device_silence")  # not in the snapshot: they follow from the rest
+    derived = ("kind", "signal")  # not in the snapshot: they follow from the rest
     last_ms: Integers
     last_value: Floats
     advanced_ms: Integers
@@ -74,7 +76,9 @@ class SeriesTable(Columns):
         if known is not None:
             return known
         kind, device, metrics = shape
-        rows = [self.add(SeriesKey(assignment.kind, assignment.subject, device, metric), kind, assignment.tags, catalogue) for metric in metrics]
+        rows = [
+            self.add(SeriesKey(assignment.kind, assignment.subject, device, metric), kind, assignment.tags, catalogue) for metric in metrics
+        ]
         if len(self._rows_of_packet) >= MAX_REMEMBERED_PACKETS:
             self._rows_of_packet.clear()
         if NO_SERIES not in rows:
@@ -117,11 +121,11 @@ class SeriesTable(Columns):
             self.low[row], self.high[row] = catalogue[metric].low, catalogue[metric].high
 
     def names(self) -> tuple[str, list[Any], list[int]]:
-        """Return what a snapshot needs to make the rows again: a line for each, the different tags, and which of them each row has."""
+        """Return what a snapshot needs to make the rows again: their keys as JSON, the different tags, and which of them each row has."""
         if self._names is None or len(self._names[2]) != self.length:
             different = {tags: number for number, tags in enumerate(dict.fromkeys(self.tags))}
-            lines = "\n".join("\x1f".join((*key, kind)) for key, kind in zip(self.keys, self.topic_kinds, strict=True))
-            self._names = lines, list(different), [different[tags] for tags in self.tags]
+            keys = json.dumps([(*key, kind) for key, kind in zip(self.keys, self.topic_kinds, strict=True)])
+            self._names = keys, list(different), [different[tags] for tags in self.tags]
         return self._names
 
     def dump_state(self) -> dict[str, Any]:
@@ -132,9 +136,8 @@ class SeriesTable(Columns):
     def again(cls, names: tuple[str, list[Any], list[int]], columns: dict[str, Any], catalogue: Mapping[str, Metric]) -> "SeriesTable":
         """Return the table that `names` and `dump_state` were taken of."""
         self = cls()
-        lines, different, numbers = names
-        for line, number in zip(lines.splitlines() if lines else [], numbers, strict=True):
-            kind, subject, device, metric, topic_kind = line.split("\x1f")
+        keys, different, numbers = names
+        for (kind, subject, device, metric, topic_kind), number in zip(json.loads(keys), numbers, strict=True):
             self.add(SeriesKey(kind, subject, device, metric), topic_kind, different[number], catalogue)
         self.restore({name: column for name, column in columns.items() if name not in cls.derived})
         return self

@@ -108,6 +108,12 @@ class SignalTable(Columns):
         quiet: Flags = (values > self.low[rows]) & (values < self.high[rows]) & (times_ms > self.loud_ms[rows])
         return ~quiet
 
+    def among(self, some: Integers, rows: Integers) -> Flags:
+        """Return which of the rows are among some of them."""
+        asked = np.zeros(self.length, np.bool_)
+        asked[some] = True
+        return asked[rows]
+
     def track(self, row: int, rule_id: str) -> Track:
         """Return what a rule holds on a signal, to be changed; `tidy` must follow."""
         tracks = self.tracks.setdefault(row, {})

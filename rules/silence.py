@@ -11,8 +11,8 @@ import numpy as np
 
 from rules.columns import FOREVER, NEVER, Columns, Flags, Integers
 from rules.condition import WHOLE_DEVICE, Silence
-from rules.rule import Rule
 from rules.metrics import Subject
+from rules.rule import Rule
 
 NO_SOURCE = -1
 

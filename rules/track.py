@@ -1,14 +1,14 @@
-"""What was told of one rule on one signal, and how it changes: step by step with readings in order, and by comparison when the past changed.
+"""What was told of one rule on one signal, and how it changes: step by step in order, and by comparison when the past changed.
 
-Theory of operation. A track holds where the rule stands (`life`), the alerts that were told and may still change, and where the rule stood at
-the end of what is settled, which is where a fold of the past begins. `show` steps it. `revise` folds the past anew and tells the
-difference between the alerts that were told and those that are there now: an alert keeps its id as long as its episode overlaps what it was.
+Theory of operation. A track holds where the rule stands (`life`), the alerts that were told and may still change, and where the rule stood
+at the end of what is settled, which is where a fold of the past begins. `show` steps it. `revise` folds the past anew and tells the
+difference between the alerts that were told and those that are there now: an alert keeps its id while its episode overlaps what it was.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rules.columns import FOREVER
+from rules.columns import FOREVER, NEVER
 from rules.lifecycle import IDLE, Alert, Change, Life, Observation, Observations, State, Terms, fold, rested, step
 from telemetry.alert import Phase, alert_id
 
@@ -58,7 +58,7 @@ class Track:
 
     def idle(self) -> bool:
         """Return whether the next observation that does not satisfy the rule changes nothing."""
-        return self.life.episode is None
+        return self.life.episode is None and self.life.held_ms == NEVER
 
     def empty(self) -> bool:
         """Return whether nothing needs to be kept."""
@@ -89,7 +89,7 @@ class Track:
 
     def revise(self, terms: Terms, name: tuple[str, str], past: Observations, cause: Observation) -> list[Verdict]:
         """Fold the past anew and return what changed; `past` is everything after what is settled, `cause` what came late."""
-        start, life = self._resume(past, cause.time_ms)
+        start, life = self._resume(terms, past, cause.time_ms)
         known = {told.alert_id: self._known(told) for told in self.told}
         old = [told for told in self.told if not told.withdrawn and not self._before(told, start, past)]
         self.life, now = fold(terms, life, past, start)
@@ -111,9 +111,9 @@ class Track:
 
     # -- what changed -------------------------------------------------------------------------------------------------------------
 
-    def _resume(self, past: Observations, from_ms: int) -> tuple[int, Life]:
+    def _resume(self, terms: Terms, past: Observations, from_ms: int) -> tuple[int, Life]:
         """Return where to begin the fold so that nothing before a time is folded in vain: after an alert that was over by then."""
-        if self.life.proved or self.settled.proved:
+        if terms.within_ms:
             return 0, self.settled
         over = [told.resolved for told in self.told if told.resolved is not None and not told.withdrawn and told.resolved.time_ms < from_ms]
         if not over:
@@ -184,7 +184,6 @@ class Track:
                 self.told[at] = told
                 return told
         raise AssertionError(name)
-
 
 
 def _as_now(told: Told, alert: Alert) -> Told:

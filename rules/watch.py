@@ -31,7 +31,9 @@ class Watch:
     def __init__(self, rules: RuleSet = NO_RULES) -> None:
         self.rules = rules
         self.silence = SilenceTable()
-        self.applied: dict[str, int] = {}  # rule id -> journal position from which on it judges; a rule that was there from the start has none
+        self.applied: dict[
+            str, int
+        ] = {}  # rule id -> journal position from which on it judges; a rule that was there from the start has none
         self._by_id = {rule.id: rule for rule in rules.rules}
         self._on_readings: dict[str, tuple[Rule, ...]] = {}
         self._on_silence: dict[str, tuple[Rule, ...]] = {}
@@ -155,5 +157,3 @@ class Watch:
 
 def _plain(tracks: dict[int, dict[str, Track]]) -> dict[int, dict[str, tuple[Any, ...]]]:
     return {row: {name: (held.life, held.settled, tuple(held.told)) for name, held in of.items()} for row, of in tracks.items()}
-
-

@@ -57,7 +57,7 @@ class WindowTable(Columns):
         "next": (np.int64, NONE),  # number of the earliest open window that holds a reading; of sessions, the time from which they are open
         "closed_to": (np.int64, NEVER),  # number of the first window that is not closed; of sessions, a time likewise
         "due_ms": (np.int64, FOREVER),  # journal time
-        "settled_ms": (np.int64, NEVER),  # windows that end by then are final
+        "settled_ms": (np.int64, NEVER),  # windows that end by then are final; sessions that begin by then, or a gap after it
     }
     next: Integers
     closed_to: Integers
@@ -126,8 +126,7 @@ class WindowTable(Columns):
     def close_all(self, past: Past) -> Closed | None:
         """Close every open window: the windows are about to be defined anew."""
         units = np.flatnonzero(self.next[: self.length] != NONE)
-        closed = self._close(units, np.full(len(units), FOREVER // 2), past)
-        return closed
+        return self._close(units, np.full(len(units), FOREVER // 2), past)
 
     def _close(self, units: Integers, watermark: Integers, past: Past) -> Closed | None:
         if not len(units):
@@ -247,7 +246,7 @@ class WindowTable(Columns):
         return self._tell_sessions(np.full(len(new), unit), times_ms[first[new]], times_ms[last[new]], chosen, {unit: gone})
 
     def _all_sessions(self, unit: int, past: Past) -> tuple[Slices, Integers, Integers]:
-        """Return a unit's readings and where its sessions begin and end among them, without those that may have begun in what is settled."""
+        """Return a unit's readings and where its sessions begin and end among them, without those that may have begun before."""
         settled = int(self.settled_ms[unit])
         part = past.between(np.array([unit]), np.array([settled + 1]), np.array([FOREVER]))
         index = _indices(part)
@@ -300,16 +299,25 @@ class WindowTable(Columns):
 
     # -- state --------------------------------------------------------------------------------------------------------------------
 
-    def settle(self, units: Integers, settled_ms: Integers) -> None:
-        """Take note up to when units are final, and forget what was told of their windows until then."""
+    def settle(self, units: Integers, settled_ms: Integers) -> Integers:
+        """Take note up to when units are final, and forget what was told of their windows until then.
+
+        Returns from when on the readings of each unit are still needed: windows that end after what is settled may have begun long before.
+        """
         self.settled_ms[units] = settled_ms
-        if self.revised:
-            size = self.window.size_ms
-            self.revised = {key: last for key, last in self.revised.items() if key[1] + size > self.settled_ms[key[0]]}
-        for unit, until_ms in zip(units.tolist(), settled_ms.tolist(), strict=True):
+        if not self.window.gap_ms:
+            if self.revised:
+                size = self.window.size_ms
+                self.revised = {key: last for key, last in self.revised.items() if key[1] + size > self.settled_ms[key[0]]}
+            return (settled_ms - self.window.size_ms) // self.window.every_ms * self.window.every_ms
+        needed = self.next[units]
+        for at, (unit, until_ms) in enumerate(zip(units.tolist(), settled_ms.tolist(), strict=True)):
+            kept = {opens: told for opens, told in self.sessions.get(unit, {}).items() if told.last_ms + self.window.gap_ms > until_ms}
             if unit in self.sessions:
-                kept = {opens: session for opens, session in self.sessions[unit].items() if opens > until_ms}
                 self.sessions[unit] = kept
+            needed[at] = min(int(needed[at]), min(kept, default=FOREVER), until_ms) - self.window.gap_ms - 1
+            self.settled_ms[unit] = needed[at]
+        return needed
 
     def dump_told(self) -> tuple[dict[str, Any], Any, Any]:
         """Return the state as plain values and arrays."""
