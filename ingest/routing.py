@@ -5,6 +5,7 @@ be the same in every process and every year; Python's own hash is neither.
 """
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any
 from zlib import crc32
 
@@ -20,8 +21,16 @@ def partition_of(name: str, partitions: int) -> int:
 
 
 def subjects_of(registry: Mapping[str, Any]) -> dict[str, str]:
-    """Return the subject of each device in a registry record."""
-    return {entry["device"]: entry["subject"] for entry in registry["devices"] if entry.get("subject")}
+    """Return the subject of each device in a registry record: of several assignments, the one that begins last.
+
+    A hint: live readings mostly belong to it. The flow sends readings of other times to the shard of their own subject.
+    """
+    return {entry["device"]: entry.get("subject") or entry["device"] for entry in sorted(registry["devices"], key=_begins_ms)}
+
+
+def _begins_ms(entry: Mapping[str, Any]) -> float:
+    """Return when an assignment begins: one that does not say so always was."""
+    return -inf if entry.get("from_ms") is None else float(entry["from_ms"])
 
 
 class Router(dict[bytes, int]):

@@ -22,6 +22,7 @@ class RowKind(IntEnum):
     READINGS = 18  # telemetry.blocks: accepted readings
     QUARANTINE = 19  # JSON: what was refused, with its raw bytes
     BOOKS = 20  # telemetry.books: the counts so far
+    HISTORY = 21  # flows.history_body: accepted readings, kept for late ones
 
 
 class Entry(NamedTuple):

@@ -21,6 +21,16 @@ def test_devices_of_one_subject_share_its_partition():
     assert router[topic("x")] == partition_of("x", 1000)
 
 
+def test_of_several_assignments_of_a_device_the_latest_one_says_where_its_messages_go():
+    """Live readings belong to it; the backlog of an earlier one finds its shard in the flow."""
+    exchanged = [
+        {"device": "logger", "subject": "pallet-9", "from_ms": 2_000, "until_ms": None},
+        {"device": "logger", "subject": "pallet-8", "from_ms": None, "until_ms": 1_000},
+        {"device": "logger", "subject": "pallet-7", "from_ms": 1_000, "until_ms": 2_000},
+    ]
+    assert subjects_of({"devices": exchanged}) == subjects_of({"devices": exchanged[::-1]}) == {"logger": "pallet-9"}
+
+
 def test_a_partition_is_for_ever():
     """A device that moved to another partition would leave its history behind."""
     assert [partition_of(name, 4) for name in ("truck-1", "truck-2", "bed-7", "é")] == [2, 0, 1, 2]

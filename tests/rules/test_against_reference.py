@@ -216,7 +216,7 @@ def durations(*lengths: int) -> st.SearchStrategy[int]:
 def rules(draw: st.DrawFn, number: int) -> RuleOf:
     kind = draw(st.sampled_from(("shipment", "shipment", "patient")))
     metric = draw(st.sampled_from(METRICS[kind]))
-    name = draw(st.sampled_from(("",) * 6 + tuple(AGGREGATES)))
+    name = draw(st.sampled_from(("",) * 6 + tuple(AGGREGATES) + ("slope",) * 2))
     thresholds = st.sampled_from((THRESHOLDS | OTHER_THRESHOLDS).get(name, (7.5, 8.0)))
     when = Bound(draw(st.sampled_from(tuple(INVERSE))), draw(thresholds))
     clear = draw(st.none() | st.builds(Bound, st.sampled_from((INVERSE[when.operator], *INVERSE)), thresholds))
@@ -243,15 +243,15 @@ def rules(draw: st.DrawFn, number: int) -> RuleOf:
 
 @st.composite
 def assignments(draw: st.DrawFn) -> list[dict]:
-    """Devices that share a subject, change it, or have none for some of the time."""
+    """Devices that share a subject, always or for some of the time, are exchanged for each other, or have none."""
+    every = [(kind, name) for kind, names in DEVICES.items() for name in names]
     found = []
-    for kind, device in draw(st.lists(st.sampled_from([(kind, name) for kind, names in DEVICES.items() for name in names]), max_size=5)):
-        begin, end = sorted(draw(st.tuples(durations(0, MINUTE, 2 * MINUTE, 10 * MINUTE), durations(MINUTE, 90 * SECOND, 10 * MINUTE))))
+    for kind, device in draw(st.sampled_from((every, every, [])) | st.lists(st.sampled_from(every), max_size=5)):
         item: dict = {"device": device, "kind": kind, "subject": draw(st.sampled_from(SUBJECTS[kind])), "tags": {}}
-        if draw(st.booleans()):
-            item["from_ms"] = START_MS + begin
-        if draw(st.booleans()):
-            item["until_ms"] = START_MS + end
+        begin, end = draw(
+            st.sampled_from(((None, None), (None, None), (None, MINUTE), (MINUTE, None), (0, 2 * MINUTE), (MINUTE, 10 * MINUTE)))
+        )
+        item |= {name: START_MS + at for name, at in (("from_ms", begin), ("until_ms", end)) if at is not None}
         found.append(item)
     return found
 
@@ -265,7 +265,8 @@ def arrivals(draw: st.DrawFn) -> list[Packet]:
     )
     for kind, names in DEVICES.items():
         for device in names:
-            measured = draw(st.lists(steps, max_size=24))
+            least = draw(st.sampled_from((0, 0, 5, 10, 20)))
+            measured = draw(st.lists(steps, min_size=least, max_size=24))
             drift, behind = draw(st.sampled_from((1.0, 1.0, 1.0007))), draw(st.sampled_from((0, 0, 5 * MINUTE, 2 * HOUR)))
             time = 0
             for step, which, value, delay, again in measured:
@@ -294,7 +295,7 @@ def worlds(draw: st.DrawFn) -> World:
         rows.append(Row(now, part))
     cut = st.sampled_from(((10 * SECOND,) * 2, (MINUTE,) * 2, (30 * SECOND, 10 * SECOND), (25 * SECOND, 10 * SECOND), (0, 30 * SECOND)))
     return World(
-        rules=[draw(rules(number)) for number in range(draw(st.integers(1, 3)))],
+        rules=[draw(rules(number)) for number in range(draw(st.integers(1, 5)))],
         devices=draw(assignments()),
         windows={kind: draw(cut) for kind in METRICS},
         grace_ms=draw(durations(0, 2 * SECOND, MINUTE)),
