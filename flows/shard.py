@@ -11,6 +11,7 @@ from ingest.decode import decode_row
 from journal.messages import decode_messages
 from journal.rows import Row, RowKind
 from rules.evaluator import Evaluator
+from rules.history import HistoryChunk
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,10 @@ class ShardLogic(StatefulBatchLogic[Row, Decision, Any]):
     def __init__(self, partitions: int, resume_state: Any | None) -> None:
         self.partitions = partitions
         self.evaluator: Evaluator | None = None
+        self.chunks: list[HistoryChunk] = []
         if resume_state is not None:
-            partition, state = resume_state
-            self.evaluator = Evaluator.restore(partition, partitions, state)
+            partition, state, self.chunks = resume_state
+            self.evaluator = Evaluator.restore(partition, partitions, state, self.chunks)
 
     def on_batch(self, values: list[Row]) -> tuple[Sequence[Decision], bool]:
         decisions = [self._on_row(row) for row in values]
@@ -53,4 +55,6 @@ class ShardLogic(StatefulBatchLogic[Row, Decision, Any]):
 
     def snapshot(self) -> Any:
         assert self.evaluator is not None, "a key exists from its first row on"
-        return self.evaluator.partition, self.evaluator.snapshot()
+        chunk = self.evaluator.take_history()
+        self.chunks += [chunk] if chunk is not None else []
+        return self.evaluator.partition, self.evaluator.snapshot(), list(self.chunks)

@@ -1,16 +1,12 @@
-"""Admission: which readings are taken, which are the same again, and which come behind their series. Nothing leaves uncounted.
-
-A reading is refused when its value cannot be what the metric measures, or its time cannot be when it was measured. Of the others, one that
-is not newer than its series' last is a duplicate where the very same was seen before, and late where not.
-"""
+"""Which readings are taken: what can be true and in time, each once, and no more of a series than it may have."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.columns import Flags, Floats, Integers
-from rules.recent import RecentReadings
+from rules.columns import Flags, Floats, Integers, begins, lengths
+from rules.history import History
 from rules.series import NO_SERIES, SeriesTable
 from telemetry.clock import format_ms
 from telemetry.metrics import CATALOGUE
@@ -19,6 +15,9 @@ from telemetry.reasons import Reason
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01T00:00:00Z: no device that publishes over MQTT measured before
 LATEST_MS = 253_402_300_799_000  # 9999-12-31T23:59:59Z: the last that RFC 3339 can write
+TIME_BITS = 42  # 139 years: the times of one journal row lie closer together, for they are after 2000 and not in the future
+MINUTE_MS = 60_000
+SHED_EVERY_MS = 1000
 
 
 class Readings(NamedTuple):
@@ -56,75 +55,117 @@ def flatten(packets: Packets, rows: list[int], now_ms: int) -> Readings:
 
 
 def refuse(readings: Readings, series: SeriesTable, now_ms: int, max_skew_ms: int) -> tuple[Readings, list[Refused]]:
-    """Return the readings that can be true, and the others with the first reason that speaks against each."""
+    """Return the readings that can be true and are in time, and the others with the first reason that speaks against each."""
     rows, times_ms, values, _ = readings
     lost = rows == NO_SERIES
-    impossible = (times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)
-    future = times_ms > now_ms + max_skew_ms
+    early = times_ms < np.maximum(series.oldest_ms[rows], EARLIEST_MS)
+    future = times_ms > min(now_ms + max_skew_ms, LATEST_MS)
     implausible = ~((values >= series.low[rows]) & (values <= series.high[rows]))
-    bad = lost | impossible | future | implausible
+    bad = lost | early | future | implausible
     if not bad.any():
         return readings, []
     refused = []
     for at in np.flatnonzero(bad).tolist():
-        reason, detail = _why(at, readings, series, lost, impossible, future)
+        reason, detail = _why(at, readings, series, bool(future[at]), bool(early[at]))
         refused.append(Refused(reason, int(rows[at]), int(readings.messages[at]), detail))
     return readings.take(~bad), refused
 
 
-def _why(at: int, readings: Readings, series: SeriesTable, lost: Flags, impossible: Flags, future: Flags) -> tuple[Reason, str]:
-    if lost[at]:
+def _why(at: int, readings: Readings, series: SeriesTable, future: bool, early: bool) -> tuple[Reason, str]:
+    row, time_ms = int(readings.rows[at]), int(readings.times_ms[at])
+    if row == NO_SERIES:
         return Reason.TOO_MANY_SERIES, "this shard holds as many series as it may"
-    if impossible[at]:
-        return Reason.IMPOSSIBLE_TIME, f"time {int(readings.times_ms[at])} ms is before 2000 or after 9999"
-    if future[at]:
-        return Reason.FUTURE_TIME, f"time {format_ms(int(readings.times_ms[at]))} is ahead of the clock by more than is allowed"
-    metric = series.keys[readings.rows[at]].metric
-    unit = CATALOGUE[metric].unit if metric in CATALOGUE else ""
-    low, high = series.low[readings.rows[at]], series.high[readings.rows[at]]
-    return Reason.IMPLAUSIBLE, f"{metric} {readings.values[at]:g} {unit} is outside {low:g} to {high:g}"
+    if not EARLIEST_MS <= time_ms <= LATEST_MS:
+        return Reason.IMPOSSIBLE_TIME, f"time {time_ms} ms is before 2000 or after 9999"
+    if future:
+        return Reason.FUTURE_TIME, f"time {format_ms(time_ms)} is ahead of the clock by more than is allowed"
+    metric = series.keys[row].metric
+    low, high = series.low[row], series.high[row]
+    if not low <= readings.values[at] <= high:
+        unit = CATALOGUE[metric].unit if metric in CATALOGUE else ""
+        return Reason.IMPLAUSIBLE, f"{metric} {readings.values[at]:g} {unit} is outside {low:g} to {high:g}"
+    assert early
+    newest, oldest = format_ms(int(series.last_ms[row])), format_ms(int(series.oldest_ms[row]))
+    return Reason.TOO_LATE, f"time {format_ms(time_ms)} is before {oldest}, from where {metric} still counts; its newest is {newest}"
 
 
 class Admitted(NamedTuple):
-    """Readings sorted by series, time and arrival, less the duplicates. `late` marks those that are behind their series."""
+    """Readings sorted by series, time and value, each once."""
 
     readings: Readings
-    late: NDArray[np.bool_]
+    late: NDArray[np.bool_]  # not after the last one of its series
     duplicates: int
+    conflicts: int  # readings with another value than one of the same series and time
 
 
-def admit(readings: Readings, series: SeriesTable, recent: RecentReadings) -> Admitted:
-    """Tell duplicates and late readings apart. A second value for the same series and time is kept, as late: the first one stands."""
-    order = np.lexsort((readings.times_ms, readings.rows))
-    readings = readings.take(order)
+def admit(readings: Readings, series: SeriesTable, history: History) -> Admitted:
+    """Sort readings and leave out those that are there already."""
+    readings, tied = _sorted(readings)
     rows, times_ms, values, _ = readings
     behind = times_ms <= series.last_ms[rows]
-    duplicate = np.zeros(len(rows), np.bool_)
-    if behind.any():
+    some_behind = bool(behind.any())
+    if not some_behind and not tied:
+        return Admitted(readings, behind, 0, 0)
+    duplicate, conflict = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+    if some_behind:
         at = np.flatnonzero(behind)
-        same_as_last = (times_ms[at] == series.last_ms[rows[at]]) & (values[at] == series.last_value[rows[at]])
-        duplicate[at[same_as_last]] = True
-        asked = at[~same_as_last]
-        if len(asked):
-            duplicate[asked] = recent.holds(rows[asked], times_ms[asked], values[asked])
-    again = np.flatnonzero((rows[1:] == rows[:-1]) & (times_ms[1:] == times_ms[:-1])) + 1
-    if len(again):
-        _within_row(again, readings, behind, duplicate)
-    if duplicate.any():
-        kept = ~duplicate
-        return Admitted(readings.take(kept), behind[kept], int(duplicate.sum()))
-    return Admitted(readings, behind, 0)
+        duplicate[at], conflict[at] = history.holds(rows[at], times_ms[at], values[at])
+    if tied:
+        same_time = (rows[1:] == rows[:-1]) & (times_ms[1:] == times_ms[:-1])
+        duplicate[1:] |= same_time & (values[1:] == values[:-1])
+        conflict[1:] |= same_time
+    kept = ~duplicate
+    conflicts = int((conflict & kept).sum())
+    return Admitted(readings.take(kept), behind[kept], int(duplicate.sum()), conflicts)
 
 
-def _within_row(again: Integers, readings: Readings, behind: Flags, duplicate: Flags) -> None:
-    """Mark what repeats a series and time inside one journal row: the same value is a duplicate, another one is late."""
-    seen: dict[tuple[int, int], set[float]] = {}
-    for at in again.tolist():
-        key = int(readings.rows[at]), int(readings.times_ms[at])
-        values = seen.setdefault(key, {float(readings.values[at - 1])})
-        value = float(readings.values[at])
-        if value in values:
-            duplicate[at] = True
-        else:
-            behind[at] = True
-            values.add(value)
+def _sorted(readings: Readings) -> tuple[Readings, bool]:
+    """Return readings in the order (series, time, value), and whether some share series and time."""
+    rows, times_ms, values, _ = readings
+    if len(rows) < 2:
+        return readings, False
+    key = (rows << TIME_BITS) + (times_ms - times_ms.min())
+    order = np.argsort(key)
+    ordered = key[order]
+    tied = bool((ordered[1:] == ordered[:-1]).any())
+    return readings.take(np.lexsort((values, key)) if tied else order), tied
+
+
+def shed(admitted: Admitted, series: SeriesTable, most: Integers) -> tuple[Admitted, Integers]:
+    """Leave out what is more than a series may have in a minute of its own time; `most` is by kind. Returns the series of what was.
+
+    Of a series that has had its number, the last reading of a journal row is kept, at most one a second of its time.
+    """
+    rows, times_ms, _, _ = admitted.readings
+    starts = np.flatnonzero(begins(rows))
+    touched, counts = rows[starts], lengths(starts, len(rows))
+    minutes = times_ms[starts + counts - 1] // MINUTE_MS
+    before = np.where(minutes == series.minute[touched], series.in_minute[touched], 0)
+    inside = before + counts
+    allowed = most[series.kind[touched]]
+    kept = np.ones(len(rows), np.bool_)
+    for at in np.flatnonzero((inside > allowed) | (times_ms[starts] // MINUTE_MS != minutes)).tolist():
+        group = slice(int(starts[at]), int(starts[at] + counts[at]))
+        row, minute = int(touched[at]), int(minutes[at])
+        kept[group] = _thinned(times_ms[group], int(allowed[at]), int(before[at]), minute, int(series.last_ms[row]))
+        inside[at] = before[at] + int((times_ms[group] // MINUTE_MS == minute).sum())
+    newest = minutes >= series.minute[touched]
+    series.minute[touched[newest]], series.in_minute[touched[newest]] = minutes[newest], inside[newest]
+    if kept.all():
+        return admitted, rows[:0]
+    return Admitted(admitted.readings.take(kept), admitted.late[kept], admitted.duplicates, admitted.conflicts), rows[~kept]
+
+
+def _thinned(times_ms: Integers, allowed: int, before: int, minute: int, last_ms: int) -> Flags:
+    """Return which readings of one series are kept, in order of time; `before` were in `minute`, its latest was at `last_ms`."""
+    kept = np.ones(len(times_ms), np.bool_)
+    minutes = times_ms // MINUTE_MS
+    for one in np.unique(minutes).tolist():
+        at = np.flatnonzero(minutes == one)
+        free = max(allowed - (before if one == minute else 0), 0)
+        if len(at) <= free:
+            continue
+        kept[at[free:]] = False
+        previous_ms = int(times_ms[at[free - 1]]) if free else last_ms
+        kept[at[-1]] = int(times_ms[at[-1]]) >= previous_ms + SHED_EVERY_MS
+    return kept

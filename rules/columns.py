@@ -56,6 +56,10 @@ class Columns:
                 setattr(self, name, np.concatenate([getattr(self, name), np.full(self._shape(name, more), fill, dtype)]))
         self.length = length
 
+    def size_bytes(self) -> int:
+        """Return the memory that the columns take, their spare room included."""
+        return sum(getattr(self, name).nbytes for name in self.spec)
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """Return copies of the columns, without their spare room."""
         return {name: getattr(self, name)[: self.length].copy() for name in self.spec}

@@ -7,31 +7,48 @@ from importlib.resources import files
 from math import isfinite
 from typing import NamedTuple
 
+import numpy as np
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput, VisitError
 
 from documents import format_duration, parse_duration
+from rules.aggregates import AGGREGATES
+from rules.columns import Flags, Floats
+from rules.window import Window
 from telemetry.metrics import Metric, conversion, unit_code
 
-AGGREGATES = ("count", "mean", "min", "max", "first", "last", "stddev")
 WHOLE_DEVICE = ""
 """The metric of a Silence that watches everything from a device."""
 
+BOUNDED = frozenset({"mean", "min", "max", "first", "last", "median", "p95"})
+"""Aggregates that lie between the least and the greatest of their readings: of readings in band they are in band."""
+
+SHORTEST_WINDOW_MS = 1000
+COMPARE = {">": np.greater, "<": np.less, ">=": np.greater_equal, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal}
 INVERSE = {">": "<=", "<": ">=", ">=": "<", "<=": ">", "==": "!=", "!=": "=="}
 
 
 class Signal(NamedTuple):
-    """A metric, or an aggregate of it over closed windows of one size."""
+    """A metric, or an aggregate of it: over the trailing span at every reading, or over closed windows."""
 
     metric: str
     aggregate: str = ""  # empty: the readings themselves
-    size_ms: int = 0
+    trailing_ms: int = 0  # the span of a trailing aggregate
+    window: Window | None = None  # of an aggregate over closed windows
 
     def __str__(self) -> str:
         if not self.aggregate:
             return self.metric
-        size = format_duration(self.size_ms)
-        return f"{self.aggregate}({self.metric}, {size}, {size})"
+        return f"{self.aggregate}({self.metric}, {self.window or format_duration(self.trailing_ms)})"
+
+    @property
+    def reach_ms(self) -> int:
+        """How far back from an observation the readings lie that make it."""
+        return self.trailing_ms if self.window is None else self.window.reach_ms
+
+    def smooth(self) -> bool:
+        """Return whether readings in band keep the signal in band."""
+        return self.aggregate in BOUNDED
 
 
 class Comparison(NamedTuple):
@@ -58,6 +75,11 @@ class Comparison(NamedTuple):
                 return value == threshold
             case _:
                 return value != threshold
+
+    def holds_all(self, values: Floats) -> Flags:
+        """Return for each of many values what `holds` says of it."""
+        satisfied: Flags = COMPARE[self.operator](values, self.threshold)
+        return satisfied
 
     def band(self) -> tuple[float, float]:
         """Return the open interval (low, high) inside which the comparison surely fails; (inf, -inf) where there is none."""
@@ -96,7 +118,7 @@ def parse_condition(text: str, catalogue: Mapping[str, Metric]) -> Condition:
     except UnexpectedInput as error:
         column = min(getattr(error, "column", 1), len(text) + 1) if getattr(error, "column", -1) > 0 else len(text) + 1
         msg = f"is not understood at column {column}, at {text[column - 1 :][:20]!r}: write it like `temperature > 8 Cel`"
-        msg += ", `mean(spo2, 10 s, 10 s) < 90 %` or `absent(spo2, 60 s)`"
+        msg += ", `mean(spo2, 30 s) < 90 %` or `absent(spo2, 60 s)`"
         raise ValueError(msg) from error
     except VisitError as error:
         raise ValueError(str(error.orig_exc)) from error
@@ -126,8 +148,26 @@ class _Reader(Transformer[Token, Condition]):
     def metric(self, parts: list[Token]) -> Signal:
         return Signal(self._known(str(parts[0])).name)
 
-    def aggregate(self, parts: list[Token | int]) -> Signal:
-        function, metric, size, every = str(parts[0]), str(parts[1]), parts[2], parts[3]
+    def trailing(self, parts: list[Token | int]) -> Signal:
+        function, metric, span = self._over(parts)
+        return Signal(metric, function, trailing_ms=span)
+
+    def windowed(self, parts: list[Token | int]) -> Signal:
+        function, metric, size, every = *self._over(parts), parts[3]
+        assert isinstance(every, int)
+        if not SHORTEST_WINDOW_MS <= every <= size:
+            length = format_duration(size)
+            msg = f"a window of {length} cannot begin every {format_duration(every)}: write one second to {length}"
+            raise ValueError(msg)
+        return Signal(metric, function, window=Window(size, every, 0))
+
+    def session(self, parts: list[Token | int]) -> Signal:
+        function, metric, gap = self._over(parts)
+        return Signal(metric, function, window=Window(0, 0, gap))
+
+    def _over(self, parts: list[Token | int]) -> tuple[str, str, int]:
+        """Return the aggregate, the metric and the first duration. Raises ValueError where one of them cannot be."""
+        function, metric, size = str(parts[0]), str(parts[1]), parts[2]
         assert isinstance(size, int)
         if function not in AGGREGATES:
             near = get_close_matches(function, AGGREGATES, n=1)
@@ -135,14 +175,10 @@ class _Reader(Transformer[Token, Condition]):
                 f", did you mean `{near[0]}`?" if near else f": it is one of {', '.join(AGGREGATES)}"
             )
             raise ValueError(msg)
-        if size != every:
-            length = format_duration(size)
-            msg = f"windows must tumble: write the same duration twice, {function}({metric}, {length}, {length})"
-            raise ValueError(msg)
-        if size < 1000:
+        if size < SHORTEST_WINDOW_MS:
             msg = f"a window of {format_duration(size)} is too short: one second is the shortest"
             raise ValueError(msg)
-        return Signal(self._known(metric).name, function, size)
+        return function, self._known(metric).name, size
 
     def duration(self, parts: list[Token]) -> int:
         return parse_duration(f"{parts[0]} {parts[1]}")
@@ -171,8 +207,8 @@ class _Reader(Transformer[Token, Condition]):
             msg = f"`{spelling}` does not measure what {signal.metric} is: it is in {unit}"
             raise ValueError(msg)
         scale, shift = scale_shift
-        if signal.aggregate == "stddev":
-            shift = 0.0  # a spread has no zero point
+        if signal.aggregate in {"stddev", "range", "slope"}:
+            shift = 0.0  # a difference has no zero point
         return Comparison(signal, str(operator), round(number * scale + shift, 9), unit)
 
     def silence(self, parts: list[Token | int]) -> Silence:
@@ -184,4 +220,4 @@ class _Reader(Transformer[Token, Condition]):
         return Silence(WHOLE_DEVICE if name == "device" else self._known(name).name, duration)
 
 
-__all__ = ["AGGREGATES", "WHOLE_DEVICE", "Comparison", "Condition", "Signal", "Silence", "parse_condition"]
+__all__ = ["WHOLE_DEVICE", "Comparison", "Condition", "Signal", "Silence", "parse_condition"]

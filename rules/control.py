@@ -9,11 +9,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rules.rule import RuleSet
+from rules.window import PlainWindow
 from telemetry.metrics import CATALOGUE, Metric
-
-
-PlainWindow = int | list[int]
-"""A window in a journalled record, milliseconds: a tumbling one's size; [size, every] of a sliding one; [0, gap] of a session."""
 
 
 class Settings(NamedTuple):

@@ -1,14 +1,24 @@
 """The rule document: YAML in, a RuleSet out, every problem of every file at once."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
-from documents import Duration, Strict, read_tree
+from documents import Duration, Strict, parse_duration, read_tree
 from documents.model import validate
 from documents.tree import read_text
 from rules.condition import Comparison, Condition, Silence, parse_condition
@@ -19,6 +29,9 @@ from telemetry.metrics import CATALOGUE, Metric
 from telemetry.template import problems
 
 MAX_RULES = 10_000
+RESERVED = ("device-clock-ahead", "device-too-late", "device-flood")
+"""Rules of the engine's own, on devices that misbehave."""
+
 DEFAULT_MESSAGE = "{subject}: {signal} {value:g} {unit}, {comparison} since {started_at}"
 SILENT_MESSAGE = "{subject}: {signal} since {started_at}"
 
@@ -42,11 +55,29 @@ class Clear(Strict):
     for_: Duration = Field(0, alias="for")
 
 
+def _amount_within(text: Any) -> tuple[int, int]:
+    match = re.fullmatch(r"\s*(.+?)\s+within\s+(.+?)\s*", text) if isinstance(text, str) else None
+    if match is None:
+        msg = "must be an amount and a span, like `10 h within 7 d`"
+        raise ValueError(msg)
+    amount, within = parse_duration(match[1]), parse_duration(match[2])
+    if not 0 < amount <= within:
+        msg = "the amount must be more than 0 and no longer than the span"
+        raise ValueError(msg)
+    return amount, within
+
+
+Accumulated = Annotated[
+    tuple[int, int], BeforeValidator(_amount_within), WithJsonSchema({"type": "string", "examples": ["10 h within 7 d"]})
+]
+
+
 class RuleModel(Strict):
     id: Name
     applies_to: AppliesTo = AppliesTo(kind="", tags={})
-    when: str = Field(description="temperature > 8 Cel | mean(spo2, 10 s, 10 s) < 90 % | absent(spo2, 60 s)")
-    for_: Duration = Field(0, alias="for", description="how long `when` must be proved")
+    when: str = Field(description="temperature > 8 Cel | mean(spo2, 30 s) < 90 % | absent(spo2, 60 s)")
+    for_: Duration = Field(0, alias="for", description="how long `when` must be proved without a break")
+    accumulated: Accumulated | None = Field(None, description="instead of `for`: how much must be proved within a trailing span")
     max_gap: Duration | None = Field(None, description="a longer gap between readings freezes the timer")
     clear: Clear | None = Field(None, description="what ends the alert; without it, the negation of `when`")
     severity: Severity
@@ -71,10 +102,13 @@ class RuleModel(Strict):
     def _fits_together(self, info: ValidationInfo) -> "RuleModel":
         when = parse_condition(self.when, _catalogue(info))
         if isinstance(when, Silence):
-            if self.for_ or self.clear:
-                msg = "an absence has its own duration and clears when the device is back: leave out `for` and `clear`"
+            if self.for_ or self.clear or self.accumulated:
+                msg = "an absence has its own duration and clears when the device is back: leave out `for`, `accumulated` and `clear`"
                 raise ValueError(msg)
             return self
+        if self.accumulated is not None and self.for_:
+            msg = "`for` asks for time without a break, `accumulated` for time in all: leave one of them out"
+            raise ValueError(msg)
         if self.max_gap is not None and self.max_gap < 1:
             msg = "`max_gap` must be longer than 0"
             raise ValueError(msg)
@@ -113,6 +147,9 @@ def compile_rules(documents: Sequence[tuple[str, str]], catalogue: Mapping[str, 
             problems += error.problems
             continue
         for index, rule in enumerate(model.rules):
+            if rule.id in RESERVED:
+                line, column = tree.place(("rules", index, "id"))
+                problems.append(Problem(name, line, column, f"rules[{index}].id", f"`{rule.id}` is a rule of the engine's own"))
             if rule.id in places:
                 line, column = tree.place(("rules", index, "id"))
                 problems.append(Problem(name, line, column, f"rules[{index}].id", f"`{rule.id}` is a rule already, in {places[rule.id]}"))
@@ -153,7 +190,7 @@ def _rule(model: RuleModel, catalogue: Mapping[str, Metric]) -> Rule:
     return Rule(
         id=model.id,
         when=when,
-        for_ms=model.for_,
+        for_ms=model.for_ if model.accumulated is None else model.accumulated[0],
         max_gap_ms=model.max_gap,
         clear_when=_clear(model, when, catalogue),
         clear_for_ms=model.clear.for_ if model.clear else 0,
@@ -162,6 +199,7 @@ def _rule(model: RuleModel, catalogue: Mapping[str, Metric]) -> Rule:
         kind=model.applies_to.kind,
         tags=tuple(sorted(model.applies_to.tags.items())),
         message=model.message or (SILENT_MESSAGE if isinstance(when, Silence) else DEFAULT_MESSAGE),
+        within_ms=0 if model.accumulated is None else model.accumulated[1],
     )
 
 

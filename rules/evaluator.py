@@ -2,27 +2,42 @@
 
 Theory of operation. The journal row, one group commit of ingest, is the atom: everything that a row brings is judged together, at the
 row's time, and what comes out depends on the rows before it alone. So the same journal gives the same decisions however its rows are
-batched, and whenever the process dies. Inside a row the readings are columns: admission, windows and the bands of the rules are a few array
-operations; only readings that a rule may care about become Python objects (`rules/lifecycle.py`).
+batched, and whenever the process dies. Inside a row the readings are columns: admission, the history and the bands of the rules are a few
+array operations; only readings that a rule may care about become Python objects (`rules/judging.py`). The history of each series is the
+state from which windows and, where a reading is late, episodes are made (docs/design/007).
 """
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rules.admission import Admitted, Readings, Refused, admit, flatten, refuse
-from rules.columns import NEVER, Integers, begins
-from rules.control import DEFAULT_SETTINGS, OTHER_GRACE_MS, OTHER_WINDOW_MS, Settings, read_catalogue, read_record, read_settings
+from rules.admission import Admitted, Readings, Refused, admit, flatten, refuse, shed
+from rules.columns import FOREVER, NEVER, Integers, begins
+from rules.control import (
+    DEFAULT_SETTINGS,
+    OTHER_HISTORY_READINGS,
+    OTHER_HORIZON_MS,
+    OTHER_MAX_PER_MINUTE,
+    Settings,
+    read_catalogue,
+    read_record,
+    read_settings,
+)
+from rules.cutting import Cutting, Ruled
 from rules.document import compile_rules
-from rules.events import silence_event, value_event, withdrawn_event
-from rules.recent import RecentReadings
+from rules.events import offence_event, orphan_event, silence_event, silence_id, value_event, withdrawn_event
+from rules.history import History, HistoryChunk
+from rules.judging import OFFSET_BITS, Decided, Judging, Seen
+from rules.metrics import MetricTable, Subject
+from rules.offences import Offences
 from rules.registry import Registry
-from rules.series import SeriesTable
+from rules.series import NO_SERIES, SeriesTable
+from rules.track import Verdict
 from rules.watch import Watch
-from rules.windows import Closed, WindowTable
+from rules.windows import Closed
 from telemetry.alert import AlertEvent, Phase
 from telemetry.blocks import READING_COLUMNS, WINDOW_COLUMNS, Block
 from telemetry.books import Books
@@ -32,7 +47,13 @@ from telemetry.reasons import Reason
 from telemetry.routing import partition_of
 
 BOOKS_EVERY_MS = 1000
-SNAPSHOT_VERSION = 1
+SETTLE_EVERY_MS = 60_000
+PATIENCE_MS = 24 * 3_600_000
+"""A device that is silent for longer than this holds up no longer what becomes final of a metric that others bring too."""
+
+SETTLE_SHARE = 8  # what is behind the horizon by an eighth of it is settled
+SNAPSHOT_VERSION = 2
+COUNTED = ("messages", "ticks", "controls", "retained", "statuses", "unreadable", "received", "accepted", "duplicate", "late", "conflicts")
 
 
 class Quarantined(NamedTuple):
@@ -56,29 +77,47 @@ class Outcome(NamedTuple):
     books: Books | None
 
 
+class Row(NamedTuple):
+    """Where in the journal the evaluator is."""
+
+    partition: int
+    offset: int
+    now_ms: int
+    home: bool = True  # of the shard's own partition: its clock moves
+
+
 class Evaluator:
     """The state of one shard."""
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition, self.partitions = partition, partitions
-        self.series = SeriesTable()
-        self.recent = RecentReadings()
-        self.watch = Watch()
         self.settings: Settings = DEFAULT_SETTINGS
         self.catalogue: dict[str, Metric] = dict(CATALOGUE)
         self.registry = Registry()
-        self.tables: dict[tuple[str, int], WindowTable] = {}  # by kind and window size
         self.controls: dict[str, str] = {}  # the control records in force, by type
+        self.watch = Watch()
+        self.offences = Offences()
+        self._hold(SeriesTable(), MetricTable())
         self.counts: Counter[str] = Counter()
         self.quarantined: Counter[str] = Counter()
         self.alerts: Counter[str] = Counter()
-        self.latest_ms = 0
-        self.books_ms = 0
+        self.latest_ms = self.books_ms = self.settle_ms = 0
+        self.registry_due_ms = FOREVER  # an assignment begins or ends
+
+    def _hold(self, series: SeriesTable, metrics: MetricTable) -> None:
+        self.series, self.metrics, self.history = series, metrics, History()
+        self.cutting = Cutting(series, metrics, self.history)
+        self.judging = Judging(metrics, self.history, series.devices, self.cutting, self.partition)
+        self._define()
 
     # -- rows in ---------------------------------------------------------------------------------------------------------------
 
-    def on_messages(self, offset: int, count: int, now_ms: int, decoded: Decoded) -> Outcome:
-        """Take a row of `count` messages, received at `now_ms`; `offset` is the first one's."""
+    def on_messages(self, offset: int, count: int, now_ms: int, decoded: Decoded, origin: int | None = None) -> Outcome:
+        """Take a row of `count` messages, received at `now_ms`; `offset` is the first one's.
+
+        `origin` is the partition that carried it where that is not the shard's own: nobody's clock moves then.
+        """
+        row = Row(self.partition if origin is None else origin, offset, now_ms, home=origin is None)
         packets = decoded.packets
         self.counts["messages"] += count
         self.counts["retained"] += decoded.retained
@@ -86,179 +125,264 @@ class Evaluator:
         self.counts["unreadable"] += sum(not refusal.metric for refusal in decoded.refusals)
         self.counts["received"] += len(packets.values) + len(decoded.refusals)
         refused = [Quarantined(*refusal) for refusal in decoded.refusals]
-        alerts = self._statuses(offset, now_ms, decoded)
-        readings, impossible = refuse(
-            flatten(packets, self._rows(packets.kinds, packets.devices, packets.metrics, now_ms), now_ms),
-            self.series, now_ms, self.settings.max_skew_ms,
-        )  # fmt: skip
+        alerts = self._statuses(row, decoded)
+        readings = flatten(packets, self._rows(decoded, now_ms), now_ms)
+        readings, impossible = refuse(readings, self.series, now_ms, self.settings.max_skew_ms)
         refused += [self._quarantined(item) for item in impossible]
-        for item in refused:
-            self.quarantined[item.reason] += 1
-        admitted = admit(readings, self.series, self.recent)
+        self.quarantined.update(item.reason for item in refused)
+        alerts += self._offended(row, impossible)
+        admitted = admit(readings, self.series, self.history)
+        back = self._heard(row, readings)
+        alerts += back
+        admitted, left_out = shed(admitted, self.series, self._most_per_minute)
+        if len(left_out):
+            alerts += self._flooded(row, left_out)
         self.counts["duplicate"] += admitted.duplicates
         self.counts["accepted"] += len(admitted.late)
         self.counts["late"] += int(admitted.late.sum())
-        alerts += self._heard(offset, now_ms, readings)
-        blocks = self._evaluate(offset, now_ms, admitted, alerts)
-        block = self._readings_block(admitted.readings) if self.settings.store_readings else None
-        return self._outcome(offset + count, now_ms, alerts, blocks, block, refused)
+        self.counts["conflicts"] += admitted.conflicts
+        blocks, judged = self._evaluate(row, admitted) if len(admitted.late) else ([], [])
+        if back:
+            judged += self._told_after_all(row)
+        stored = self._readings_block(admitted.readings) if self.settings.store_readings else None
+        return self._outcome(row, offset + count, alerts + judged, blocks, stored, refused)
 
     def on_tick(self, offset: int, now_ms: int) -> Outcome:
         """Take a tick: nothing came until now."""
         self.counts["ticks"] += 1
-        return self._outcome(offset + 1, now_ms, [], [], None, [])
+        return self._outcome(Row(self.partition, offset, now_ms), offset + 1, [], [], None, [])
 
     def on_control(self, offset: int, now_ms: int, body: bytes) -> Outcome:
         """Take a control record: rules, registry or settings to put in force, or that listening begins."""
         self.counts["controls"] += 1
-        record = read_record(body)
+        row, record = Row(self.partition, offset, now_ms), read_record(body)
         alerts: list[AlertEvent] = []
         blocks: list[Block] = []
         if record["type"] == "listening":
             self.watch.silence.listen(now_ms)
-            for table in self.tables.values():
-                table.resume_clock(self.series.last_ms, now_ms)
+            self.series.advanced_ms[: self.series.length] = now_ms
+            self.metrics.advanced_ms[: self.metrics.length] = now_ms
+            self.cutting.reschedule()
         elif record["type"] in {"rules", "registry", "settings"} and self.controls.get(record["type"]) != body.decode():
-            before = self.watch
-            if record["type"] == "settings":
-                blocks = self._blocks([closed for table in self.tables.values() if (closed := table.close_all()) is not None])
-                self.tables = {}
             self.controls[record["type"]] = body.decode()
-            self._put_in_force(record)
-            self._watch_all(now_ms)
-            for orphan in self.watch.take_over(before):
-                rule, position = before.rule(orphan.rule_id), (self.partition, offset)
-                event = withdrawn_event(orphan, rule, before.rules.version, position, now_ms)
-                alerts.append(event)
+            alerts, blocks = self._put_in_force(row, record)
         self.books_ms = NEVER  # a control record is told of at once
-        return self._outcome(offset + 1, now_ms, alerts, blocks, None, [])
+        return self._outcome(row, offset + 1, alerts, blocks, None, [])
 
     # -- what a row's readings lead to --------------------------------------------------------------------------------------------
 
-    def _rows(self, kinds: list[str], devices: list[str], metrics: list[tuple[str, ...]], now_ms: int) -> list[int]:
+    def _rows(self, decoded: Decoded, now_ms: int) -> list[int]:
+        packets, timed = decoded.packets, self.registry.timed
         rows: list[int] = []
         known = self.series.packet_rows
-        for shape in zip(kinds, devices, metrics, strict=True):
+        for number, shape in enumerate(zip(packets.kinds, packets.devices, packets.metrics, strict=True)):
             found = known(shape)
             if found is None:
                 before = self.series.length
-                found = self.series.add_packet(shape, self.registry, self.catalogue)
+                time_ms = packets.times_ms[number]
+                kind, device, _ = shape
+                assignment = self.registry.assignment(kind, device, time_ms)
+                found = self.series.add_packet(shape, assignment, self.catalogue, timed=device in timed)
                 for row in range(before, self.series.length):
-                    self._watch_series(row, now_ms)
+                    self._link(row, now_ms)
             rows += found
         return rows
 
-    def _watch_series(self, row: int, now_ms: int) -> None:
+    def _link(self, row: int, now_ms: int) -> None:
+        """Connect a series to its metric, the rules and the windows."""
         key, tags = self.series.keys[row], self.series.tags[row]
-        self.series.signal[row], self.series.silence[row], self.series.device_silence[row] = self.watch.add_series(key, tags, now_ms)
-        for size_ms in {int(self.settings.windows_ms.get(key.kind, OTHER_WINDOW_MS)), *self.watch.window_sizes(key.kind)}:
-            if (key.kind, size_ms) not in self.tables:
-                grace_ms = min(self.settings.grace_ms.get(key.kind, OTHER_GRACE_MS), size_ms)
-                self.tables[key.kind, size_ms] = WindowTable(size_ms, grace_ms)
-        for table in self.tables.values():
-            table.extend(row + 1)
+        subject = Subject(key.kind, key.subject, tags)
+        metric = self.series.signal[row] = self.metrics.add(subject, key.metric, row, self.series.devices)
+        self.watch.link(metric, subject, key.metric)
+        self._await(row, now_ms)
+        self.history.extend(row + 1)
+        if key.kind in self.cutting.told:
+            self.cutting.extend()
+        else:
+            self.cutting.add_kind(key.kind)
+            self._know_kinds()
 
-    def _watch_all(self, now_ms: int) -> None:
-        """Link every series, and every assigned device, to the rules in force."""
-        self.series.describe_all(self.registry, self.catalogue)
-        for row in range(self.series.length):
-            self._watch_series(row, now_ms)
-        for device, assignments in self.registry.assigned.items():
-            assignment = assignments[-1]
-            if partition_of(assignment.subject, self.partitions) == self.partition:
-                self.watch.add_assigned(device, assignment, now_ms)
-
-    def _statuses(self, offset: int, now_ms: int, decoded: Decoded) -> list[AlertEvent]:
+    def _statuses(self, row: Row, decoded: Decoded) -> list[AlertEvent]:
         ended = []
         for status in decoded.statuses:
-            assignment = self.registry.assignment(status.kind, status.device)
-            source = self.watch.add_device(status.device, assignment, now_ms)
+            assignment = self.registry.assignment(status.kind, status.device, row.now_ms)
+            source = self.watch.add_device(status.device, assignment, row.now_ms)
             if status.online:
-                ended += self.watch.silence.heard(np.array([source]), now_ms)
+                ended += self.watch.silence.heard(np.array([source]), row.now_ms, home=row.home)
             else:
-                self.watch.silence.went_offline(source, now_ms)
-        return [silence_event(fallen, self.watch.rules.version, self.partition, offset, now_ms) for fallen in ended]
+                self.watch.silence.went_offline(source, row.now_ms)
+        return [silence_event(fallen, self.watch.rules.version, row.partition, row.offset, row.now_ms) for fallen in ended]
 
-    def _heard(self, offset: int, now_ms: int, readings: Readings) -> list[AlertEvent]:
-        if not len(self.watch.silence.names) or not len(readings.rows):
+    def _heard(self, row: Row, readings: Readings) -> list[AlertEvent]:
+        silence = self.watch.silence
+        if not len(silence.names) or not len(readings.rows):
             return []
         sources = np.concatenate([self.series.silence[readings.rows], self.series.device_silence[readings.rows]])
-        ended = self.watch.silence.heard(sources, now_ms)
-        return [silence_event(fallen, self.watch.rules.version, self.partition, offset, now_ms) for fallen in ended]
+        ended = silence.heard(sources, row.now_ms, home=row.home)
+        return [silence_event(fallen, self.watch.rules.version, row.partition, row.offset, row.now_ms) for fallen in ended]
 
-    def _evaluate(self, offset: int, now_ms: int, admitted: Admitted, alerts: list[AlertEvent]) -> list[Block]:
-        readings, late, _ = admitted
-        if not len(readings.rows):
-            return []
-        made_room: list[tuple[str, int, Closed]] = []
-        for (kind, size_ms), table in self.tables.items():
-            part = readings.take(self.series.kind[readings.rows] == self.series.kinds.index(kind)) if len(self.tables) > 1 else readings
-            closed, _ = table.add(part.rows, part.times_ms, part.values, self.series.last_ms)
-            made_room += [(kind, size_ms, item) for item in closed]
-        touched = readings.rows[begins(readings.rows)]
-        new = readings.take(~late) if late.any() else readings
-        if len(new.rows):
-            ends = np.flatnonzero(begins(new.rows[::-1])[::-1])
-            self.series.last_ms[new.rows[ends]] = new.times_ms[ends]
-            self.series.last_value[new.rows[ends]] = new.values[ends]
-            self.latest_ms = max(self.latest_ms, int(new.times_ms.max()))
-        self.series.last_received_ms[touched] = now_ms
-        for table in self.tables.values():
-            table.schedule(touched, self.series.last_ms, now_ms)
-        self.recent.add(readings.rows, readings.times_ms, readings.values)
-        alerts += self._judge(now_ms, self.series.signal[new.rows], new.times_ms, new.values, offset + new.messages, new.rows)
-        return [block for kind, size_ms, closed in made_room for block in self._closed(kind, size_ms, closed, offset, now_ms, alerts)]
+    def _offended(self, row: Row, refused: list[Refused]) -> list[AlertEvent]:
+        noted = [
+            self.offences.note(
+                item.reason, self.series.keys[item.row], self.series.tags[item.row], row.now_ms, _position(row, item.message)
+            )
+            for item in refused
+            if item.row != NO_SERIES
+        ]
+        return [offence_event(offence, self.watch.rules.version, row.now_ms) for offence in noted if offence is not None]
 
-    def _judge(
-        self, now_ms: int, signals: Integers, times_ms: Integers, values: Any, offsets: Integers, rows: Integers
-    ) -> list[AlertEvent]:
-        judgements = self.watch.signals.judge(signals, times_ms, values, offsets, rows, self.series.keys)
+    def _flooded(self, row: Row, left_out: Integers) -> list[AlertEvent]:
+        self.quarantined[Reason.FLOOD] += len(left_out)
+        return self._offended(row, [Refused(Reason.FLOOD, series, 0, "") for series in np.unique(left_out).tolist()])
+
+    def _evaluate(self, row: Row, admitted: Admitted) -> tuple[list[Block], list[AlertEvent]]:
+        readings, late, _, _ = admitted
+        rows, times_ms, values, messages = readings
+        metrics = self.series.signal[rows]
+        positions = messages + _position(row, 0)
+        behind = times_ms <= self.metrics.last_ms[metrics]
+        self._remember(readings, positions, late)
+        if self.offences.open:
+            self.offences.heard((self.series.devices[series] for series in rows.tolist()), row.now_ms)
+        self._advance(row, readings.take(~late) if late.any() else readings)
+        seen = Seen(metrics, times_ms, values, positions, rows, behind)
+        decided = self.judging.on_readings(self.watch.readings, seen)
+        for table in self.watch.trailing:
+            decided += self.judging.on_trailing(table, seen)
+        again, ruled = self.cutting.arrived(rows, times_ms)
+        decided += self._judge_windows(ruled)
+        return self._blocks(again), self._events(row, decided)
+
+    def _remember(self, readings: Readings, positions: Integers, late: Any) -> None:
+        rows, times_ms, values, _ = readings
+        if not late.any():
+            self.history.append(rows, times_ms, values, positions)
+            return
+        new = ~late
+        self.history.append(rows[new], times_ms[new], values[new], positions[new])
+        rows, times_ms, values, positions = rows[late], times_ms[late], values[late], positions[late]
+        starts = np.flatnonzero(begins(rows)).tolist()
+        for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+            part = slice(start, end)
+            self.history.insert(int(rows[start]), times_ms[part], values[part], positions[part])
+
+    def _advance(self, row: Row, new: Readings) -> None:
+        """Move the clocks of series and metrics to their newest readings."""
+        if not len(new.rows):
+            return
+        ends = np.flatnonzero(begins(new.rows[::-1])[::-1])
+        touched, newest_ms = new.rows[ends], new.times_ms[ends]
+        series, metrics = self.series, self.metrics
+        series.last_ms[touched], series.last_value[touched], series.advanced_ms[touched] = newest_ms, new.values[ends], row.now_ms
+        self.latest_ms = max(self.latest_ms, int(newest_ms.max()))
+        of = series.signal[touched]
+        series.oldest_ms[touched] = np.maximum(newest_ms - self._horizon_ms[series.kind[touched]], metrics.settled_ms[of] + 1)
+        if metrics.series:
+            ahead = newest_ms > metrics.last_ms[of]
+            of, newest_ms = of[ahead], newest_ms[ahead]
+            np.maximum.at(metrics.last_ms, of, newest_ms)
+        else:
+            metrics.last_ms[of] = newest_ms
+        metrics.advanced_ms[of] = row.now_ms
+
+    def _judge_windows(self, ruled: list[Ruled]) -> list[Decided]:
+        decided = []
+        for signals, closed, late in ruled:
+            for table in signals:
+                assert table.signal is not None
+                values = closed.values[table.signal.aggregate].astype(np.float64)
+                flags = np.full(len(closed.units), late)
+                decided += self.judging.on_windows(table, Seen(closed.units, closed.closes_ms, values, closed.positions, None, flags))
+        return decided
+
+    def _events(self, row: Row, decided: list[Decided]) -> list[AlertEvent]:
         version, after_ms = self.watch.rules.version, self.settings.historic_after_ms
-        return [value_event(judgement, version, self.partition, now_ms, after_ms) for judgement in judgements]
+        events = []
+        for item in decided:
+            absence = self._inhibited_by(item)
+            if absence is not None:
+                item.table.track(item.row, item.rule.id).replace(item.verdict.told._replace(inhibited=True))
+            events.append(value_event(item, version, row.now_ms, after_ms, absence))
+        return events
 
-    def _closed(self, kind: str, size_ms: int, closed: Closed, offset: int, now_ms: int, alerts: list[AlertEvent]) -> list[Block]:
-        """Show closed windows to the rules; return their summaries where they are of the kind's own size."""
-        for signal in self.watch.aggregates(kind, size_ms):
-            signals = self.watch.aggregate_rows(signal, self.series.length)[closed.rows]
-            offsets = np.full(len(closed.rows), offset)
-            alerts += self._judge(now_ms, signals, closed.closes_ms, closed.values[signal.aggregate], offsets, closed.rows)
-        own_size = self.settings.windows_ms.get(kind, OTHER_WINDOW_MS)
-        return self._blocks([closed]) if size_ms == own_size else []
+    # -- alerts on a signal that is absent ------------------------------------------------------------------------------------------
+
+    def _inhibited_by(self, decided: Decided) -> str | None:
+        """Return the absence of the signal that an alert depends on, where one is told."""
+        silence, members = self.watch.silence, self.metrics.members(decided.row)
+        absent = silence.absence(int(self.series.silence[members[0]]))
+        if absent is None:
+            devices = [silence.absence(int(self.series.device_silence[member])) for member in members]
+            if any(device is None for device in devices):
+                return None
+            absent = devices[0]
+        return None if absent is None else silence_id(absent)
+
+    def _told_after_all(self, row: Row) -> list[AlertEvent]:
+        """Tell of the alerts that nobody was told of while their signal was absent, now that it is back."""
+        decided = []
+        for table in self.watch.tables():
+            for at, rule_id, told in list(table.open_alerts()):
+                if told.inhibited:
+                    judge = table.bands[at].judges[rule_id]
+                    verdict = Verdict(Phase.AMENDED, told._replace(revision=told.revision + 1, inhibited=False), told.decided)
+                    item = Decided(judge.rule, self.metrics.subjects[at], table, at, verdict)
+                    if self._inhibited_by(item) is None:
+                        table.track(at, rule_id).replace(verdict.told)
+                        decided.append(item)
+        return self._events(row, decided)
 
     # -- what goes out -----------------------------------------------------------------------------------------------------------
 
     def _outcome(
-        self, end: int, now_ms: int, alerts: list[AlertEvent], windows: list[Block], readings: Block | None, refused: list[Quarantined]
+        self, row: Row, end: int, alerts: list[AlertEvent], windows: list[Block], readings: Block | None, refused: list[Quarantined]
     ) -> Outcome:
-        for (kind, size_ms), table in self.tables.items():
-            closed = table.close_due(now_ms)
-            if closed is not None:
-                windows += self._closed(kind, size_ms, closed, end - 1, now_ms, alerts)
-        version = self.watch.rules.version
-        alerts += [silence_event(item, version, self.partition, end - 1, now_ms) for item in self.watch.silence.due(now_ms)]
-        self.alerts.update(event.rule for event in alerts if event.phase is Phase.RAISED)
         books = None
-        if now_ms // BOOKS_EVERY_MS != self.books_ms // BOOKS_EVERY_MS:
-            self.books_ms = now_ms
-            books = self.books(end, now_ms)
+        if row.home:
+            told, ruled = self.cutting.close_due(row.now_ms)
+            windows += self._blocks(told)
+            alerts += self._events(row, self._judge_windows(ruled))
+            alerts += self._on_the_clock(row, end)
+            if row.now_ms // BOOKS_EVERY_MS != self.books_ms // BOOKS_EVERY_MS:
+                self.books_ms = row.now_ms
+                books = self.books(end, row.now_ms)
+        self.alerts.update(event.rule for event in alerts if event.phase is Phase.RAISED)
         return Outcome(alerts, windows, readings, refused, books)
+
+    def _on_the_clock(self, row: Row, end: int) -> list[AlertEvent]:
+        """Return what follows from the time alone: absences, offences that are over, assignments that begin or end."""
+        version, now_ms = self.watch.rules.version, row.now_ms
+        fallen = self._expect_assigned(now_ms) if now_ms >= self.registry_due_ms else []
+        fallen += self.watch.silence.due(now_ms)
+        alerts = [silence_event(item, version, self.partition, end - 1, now_ms) for item in fallen]
+        alerts += [offence_event(offence, version, now_ms) for offence in self.offences.over(now_ms)]
+        if now_ms // SETTLE_EVERY_MS != self.settle_ms // SETTLE_EVERY_MS:
+            self.settle_ms = now_ms
+            self._settle(now_ms)
+        return alerts
 
     def books(self, end: int, now_ms: int) -> Books:
         """Return the counts up to an offset, exclusive."""
-        counted = ("messages", "ticks", "controls", "retained", "statuses", "unreadable", "received", "accepted", "duplicate", "late")
         return Books(
             partition=self.partition,
             offset=end,
             time_ms=now_ms,
             event_time_ms=self.latest_ms,
             quarantined=dict(sorted(self.quarantined.items())),
-            open_alerts=self.watch.open_alerts(),
+            open_alerts=self.watch.open_alerts() + len(self.offences.open),
             alerts=dict(sorted(self.alerts.items())),
-            **{name: self.counts[name] for name in counted},
+            series=self.series.length,
+            state_bytes=self.state_bytes(),
+            **{name: self.counts[name] for name in COUNTED},
         )
 
+    def state_bytes(self) -> int:
+        """Return the memory that the shard's arrays take, the history included."""
+        columns = [self.series, self.metrics, *self.watch.tables(), *self.cutting.told.values(), *self.cutting.ruled.values()]
+        return self.history.size_bytes() + sum(table.size_bytes() for table in columns)
+
     def _quarantined(self, item: Refused) -> Quarantined:
-        if item.row < 0:
+        if item.row == NO_SERIES:
             return Quarantined(item.message, item.reason, item.detail, "?", "", "")
         key = self.series.keys[item.row]
         return Quarantined(item.message, item.reason, item.detail, key.metric, self.series.topic_kinds[item.row], key.device)
@@ -272,83 +396,210 @@ class Evaluator:
     def _blocks(self, closed: Sequence[Closed]) -> list[Block]:
         blocks = []
         for item in closed:
-            series, keys = self._local(item.rows)
-            values = dict.fromkeys(WINDOW_COLUMNS[3:], np.full(len(item.rows), np.nan)) | item.values
-            values |= {"count": values["count"].astype(np.int64), "revision": np.ones(len(item.rows), np.int64)}
-            columns: dict[str, array[Any]] = {
-                "series": series,
-                "opens_ms": _array("q", item.opens_ms),
-                "closes_ms": _array("q", item.closes_ms),
-            }
-            columns |= {name: _array("q" if name in {"count", "revision"} else "d", values[name]) for name in WINDOW_COLUMNS[3:]}
-            blocks.append(Block(keys, columns))
+            series, keys = self._local(item.units)
+            values = {**item.values, "opens_ms": item.opens_ms, "closes_ms": item.closes_ms, "revision": item.revisions}
+            columns = {name: _array("q" if values[name].dtype == np.int64 else "d", values[name]) for name in WINDOW_COLUMNS[1:]}
+            blocks.append(Block(keys, {"series": series, **columns}))
         return blocks
 
     def _local(self, rows: Integers) -> "tuple[array[int], list[SeriesKey]]":
-        """Return the index of each row among the different rows, and their keys. Rows are sorted."""
+        """Return the index of each row among the different rows, and their keys. Equal rows stand together."""
         first = begins(rows)
         local = np.cumsum(first) - 1
         return _array("i", local.astype(np.int32)), [self.series.keys[row] for row in rows[first].tolist()]
 
-    # -- state --------------------------------------------------------------------------------------------------------------------
+    # -- what becomes final ----------------------------------------------------------------------------------------------------------
 
-    def _put_in_force(self, record: dict[str, Any]) -> None:
+    @property
+    def retention_ms(self) -> int:
+        """How old, on the journal's clock, a chunk of the history may become before it can go."""
+        kinds = self.series.kinds or list(self.settings.horizon_ms)
+        needed = max(self._horizon(kind) + self._reach_ms(kind) for kind in kinds)
+        return 2 * needed + PATIENCE_MS + self.settings.max_skew_ms + 10 * SETTLE_EVERY_MS
+
+    def _settle(self, now_ms: int) -> None:
+        """Let what is behind the horizon become final, a good part of it at once."""
+        series, metrics, history = self.series, self.metrics, self.history
+        if not metrics.length:
+            return
+        of, kinds = series.signal[: series.length], series.kind[: series.length]
+        rows = np.arange(series.length)
+        held = history.counts()
+        watermark = series.last_ms[rows] + np.maximum(now_ms - series.advanced_ms[rows] - PATIENCE_MS, 0)
+        until = metrics.last_ms[: metrics.length].copy()
+        np.minimum.at(until, of, watermark - self._horizon_ms[kinds] - 1)
+        crowded = np.flatnonzero(4 * held > 5 * self._most_held[kinds])
+        if len(crowded):
+            cut = history.times_ms[history.end[crowded] - self._most_held[kinds[crowded]] - 1]
+            np.maximum.at(until, of[crowded], cut)
+        filled = np.flatnonzero(held > 0)
+        oldest = np.full(metrics.length, FOREVER)
+        np.minimum.at(oldest, of[filled], history.times_ms[history.first[filled]])
+        reach, share = self._reach[kinds], self._horizon_ms[kinds] // SETTLE_SHARE
+        wait = np.zeros(metrics.length, np.int64)
+        np.maximum.at(wait, of, reach + share)
+        np.minimum.at(wait, of[crowded], 0)
+        due = np.flatnonzero((oldest < FOREVER) & (oldest + wait <= until))
+        if not len(due):
+            return
+        for row in due.tolist():
+            self.judging.settle(self.watch.tables(), row, int(until[row]))
+        metrics.settled_ms[due] = np.maximum(metrics.settled_ms[due], until[due])
+        of_due = np.zeros(metrics.length, np.bool_)
+        of_due[due] = True
+        members = np.flatnonzero(of_due[of])
+        settled = metrics.settled_ms[of[members]]
+        series.oldest_ms[members] = np.maximum(series.oldest_ms[members], settled + 1)
+        floor_ms = np.minimum(settled - reach[members], self.cutting.settle(due, members, of, metrics.settled_ms))
+        history.drop(members, np.where(held[members] > self._most_held[kinds[members]], settled - reach[members], floor_ms))
+
+    def _horizon(self, kind: str) -> int:
+        return self.settings.horizon_ms.get(kind, OTHER_HORIZON_MS)
+
+    def _reach_ms(self, kind: str) -> int:
+        """Return how far before what is final the history goes: as far as windows and aggregates of a kind look back."""
+        return max(self.watch.reach_ms(kind), self.cutting.reach_ms(kind))
+
+    def _define(self) -> list[Closed]:
+        """Work out what follows from settings and rules; returns the windows that end with it."""
+        closed = self.cutting.define(self.settings, self.watch.windowed)
+        self.judging.applied = self.watch.applied
+        self._know_kinds()
+        return closed
+
+    def _know_kinds(self) -> None:
+        kinds, settings = self.series.kinds, self.settings
+        self._horizon_ms = np.array([self._horizon(kind) for kind in kinds], np.int64)
+        self._reach = np.array([self._reach_ms(kind) for kind in kinds], np.int64)
+        self._most_held = np.array([settings.history_readings.get(kind, OTHER_HISTORY_READINGS) for kind in kinds], np.int64)
+        self._most_per_minute = np.array([settings.max_per_minute.get(kind, OTHER_MAX_PER_MINUTE) for kind in kinds], np.int64)
+
+    # -- control records -------------------------------------------------------------------------------------------------------------
+
+    def _put_in_force(self, row: Row, record: dict[str, Any]) -> tuple[list[AlertEvent], list[Block]]:
+        before = self.watch
+        self._read(record)
+        if record["type"] == "settings":
+            return [], self._blocks(self._define())
+        if record["type"] == "registry":
+            self.series.take_over(self.registry, self.catalogue)
+        self.watch = Watch(before.rules if record["type"] == "registry" else self._rules(record))
+        for series in range(self.series.length):
+            key, tags = self.series.keys[series], self.series.tags[series]
+            self.metrics.subjects[self.series.signal[series]] = Subject(key.kind, key.subject, tags)
+        self._link_metrics()
+        for series in range(self.series.length):
+            self._await(series, row.now_ms)
+        fallen = self._expect_assigned(row.now_ms)
+        withdrawn, orphans = self.watch.take_over(before, self.metrics, _position(row, 0))
+        self._define()
+        version, position, now_ms = before.rules.version, (row.partition, row.offset), row.now_ms
+        alerts = [withdrawn_event(item, version, position, now_ms) for item in withdrawn]
+        alerts += [orphan_event(item, before.rule(item.rule_id), version, position, now_ms) for item in orphans]
+        return alerts + [silence_event(item, version, row.partition, row.offset, now_ms) for item in fallen], []
+
+    def _read(self, record: dict[str, Any]) -> None:
         match record["type"]:
             case "settings":
                 self.settings = read_settings(record)
             case "registry":
                 self.registry = Registry(record["devices"])
                 self.catalogue = read_catalogue(record)
-        rules = self.watch.rules
-        if record["type"] == "rules":
-            rules = compile_rules([(name, text) for name, text in record["documents"]], self.catalogue)
-        self.watch = Watch(rules)
+
+    def _rules(self, record: dict[str, Any]) -> Any:
+        return compile_rules([(name, text) for name, text in record["documents"]], self.catalogue)
+
+    def _link_metrics(self) -> None:
+        """Put the rules in force on every metric."""
+        for metric in range(self.metrics.length):
+            self.watch.link(metric, self.metrics.subjects[metric], self.metrics.names[metric])
+
+    def _await(self, series: int, now_ms: int) -> None:
+        """Wait for a series, unless its device has another subject by now."""
+        key = self.series.keys[series]
+        if key.device in self.registry.assigned and self.registry.assignment(key.kind, key.device, now_ms).subject != key.subject:
+            return
+        self.series.silence[series], self.series.device_silence[series] = self.watch.add_series(key, self.series.tags[series], now_ms)
+
+    def _expect_assigned(self, now_ms: int) -> list[Any]:
+        """Wait for the devices that are assigned now, and no longer for those that were; returns the absences that end with it."""
+        silence, ended = self.watch.silence, []
+        self.registry_due_ms = self.registry.next_change_ms(now_ms)
+        present = self.registry.subjects_at(now_ms)
+        for device, assignments in self.registry.assigned.items():
+            for assignment in assignments:
+                if partition_of(assignment.subject, self.partitions) != self.partition:
+                    continue
+                if assignment.from_ms <= now_ms < assignment.until_ms:
+                    self.watch.add_device(device, assignment, now_ms)
+                    if device in self.registry.timed:
+                        silence.expect(assignment.subject, device, now_ms)
+                elif assignment.until_ms <= now_ms and self.registry.assignment("", device, now_ms).subject != assignment.subject:
+                    ended += silence.release(assignment.subject, device, metrics=assignment.subject not in present)
+        return ended
+
+    # -- state --------------------------------------------------------------------------------------------------------------------
+
+    def take_history(self) -> HistoryChunk | None:
+        """Return what was accepted since this was last asked for; `restore` needs all of it that is younger than `retention_ms`."""
+        return self.history.take_new()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state as plain values and arrays, nothing shared with the live state. Durable: it grows by new keys."""
+        """Return the state without the history, as plain values and arrays, nothing shared with the live state. It grows by new keys."""
         return {
             "version": SNAPSHOT_VERSION,
             "controls": dict(self.controls),
             "names": self.series.names(),
-            "series": self.series.dump(),
-            "recent": self.recent.dump(),
-            "windows": {key: (table.dump(), table.next_due_ms) for key, table in self.tables.items()},
-            "episodes": self.watch.signals.dump_episodes(),
-            "silence": self.watch.silence.dump_told(),
+            "series": self.series.dump_state(),
+            "metrics": self.metrics.dump(),
+            "floor_ms": self.history.floor_ms[: self.history.length].copy(),
+            "windows": self.cutting.dump(),
+            "watch": self.watch.dump_state(),
+            "offences": self.offences.dump(),
             "counts": dict(self.counts),
             "quarantined": dict(self.quarantined),
             "alerts": dict(self.alerts),
-            "clock": (self.latest_ms, self.books_ms),
+            "clock": (self.latest_ms, self.books_ms, self.settle_ms, self.registry_due_ms),
         }
 
     @classmethod
-    def restore(cls, partition: int, partitions: int, state: dict[str, Any]) -> "Evaluator":
+    def restore(cls, partition: int, partitions: int, state: dict[str, Any], history: Iterable[HistoryChunk]) -> "Evaluator":
         """Return the evaluator that a snapshot was taken of. Raises ValueError for a snapshot of another version."""
         if state["version"] != SNAPSHOT_VERSION:
             msg = f"the recovery snapshot is of version {state['version']}, this program reads version {SNAPSHOT_VERSION}"
             raise ValueError(msg)
         self = cls(partition, partitions)
         self.controls = dict(state["controls"])
-        for kind in ("settings", "registry", "rules"):  # the rules need the registry's metrics
+        for kind in ("settings", "registry"):  # the rules need the registry's metrics
             if kind in self.controls:
-                self._put_in_force(read_record(self.controls[kind].encode()))
-        for line in state["names"].splitlines():
-            topic_kind, device, metric = line.split("\x1f")
-            self.series.add(topic_kind, device, metric, self.registry, self.catalogue)
-        self.series.restore(
-            {name: column for name, column in state["series"].items() if name not in {"kind", "signal", "silence", "device_silence"}}
-        )
-        self._watch_all(0)
-        for key, (dumped, next_due_ms) in state["windows"].items():
-            self.tables[key].restore(dumped)
-            self.tables[key].next_due_ms = next_due_ms
-        self.recent.restore(state["recent"])
-        self.watch.restore(state["episodes"], state["silence"])
+                self._read(read_record(self.controls[kind].encode()))
+        if "rules" in self.controls:
+            self.watch = Watch(self._rules(read_record(self.controls["rules"].encode())))
+        self._hold(SeriesTable.again(state["names"], state["series"], self.catalogue), MetricTable())
+        self.watch.await_again(state["watch"])
+        for row, key in enumerate(self.series.keys):
+            subject = Subject(key.kind, key.subject, self.series.tags[row])
+            self.series.signal[row] = self.metrics.add(subject, key.metric, row, self.series.devices)
+        self._link_metrics()
+        self.metrics.restore({name: column for name, column in state["metrics"].items() if name != "only"})
+        self.history.extend(self.series.length)
+        self.history.floor_ms[: self.series.length] = state["floor_ms"]
+        self.history.refill(history)
+        self._define()
+        self.cutting.extend()
+        self.cutting.restore(state["windows"])
+        self.watch.restore(state["watch"])
+        self.judging.applied = self.watch.applied
+        self.offences.restore(state["offences"])
         self.counts.update(state["counts"])
         self.quarantined.update(state["quarantined"])
         self.alerts.update(state["alerts"])
-        self.latest_ms, self.books_ms = state["clock"]
+        self.latest_ms, self.books_ms, self.settle_ms, self.registry_due_ms = state["clock"]
         return self
+
+
+def _position(row: Row, message: int) -> int:
+    return (row.partition << OFFSET_BITS) + row.offset + message
 
 
 def _array(typecode: str, values: "np.ndarray[Any, Any]") -> "array[Any]":

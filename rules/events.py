@@ -1,59 +1,72 @@
 """Judgements to alert events: everything that somebody needs to account for the alert, in one value."""
 
 from rules.condition import Comparison
-from rules.lifecycle import Change, Observation
+from rules.judging import OFFSET_BITS, Decided
+from rules.lifecycle import Observation
+from rules.metrics import Subject
+from rules.offences import Offence
 from rules.rule import Rule
-from rules.signals import Judgement
-from rules.silence import Fallen
-from rules.watch import OpenAlert
-from telemetry.alert import AlertEvent, Evidence, Phase, alert_id
+from rules.silence import Fallen, Orphan
+from rules.watch import Withdrawn
+from telemetry.alert import AlertClass, AlertEvent, Evidence, Phase, Severity, alert_id
 
 RAISED_REVISION, ENDED_REVISION = 1, 2
 
 
-def value_event(judgement: Judgement, version: str, partition: int, now_ms: int, historic_after_ms: int) -> AlertEvent:
+def value_event(decided: Decided, version: str, now_ms: int, historic_after_ms: int, inhibited_by: str | None) -> AlertEvent:
     """Return the event of a rule on values."""
-    rule, watched, episode, change, seen = judgement
+    rule, subject, _, _, verdict = decided
+    phase, told, seen, superseded_by = verdict
     assert isinstance(rule.when, Comparison)
-    raised = change is Change.RAISED
-    deciding = (episode.started, seen) if raised or episode.clearing is None else (episode.started, episode.clearing, seen)
+    deciding = tuple(item for item in (told.started, told.decided, told.ended, told.resolved) if item is not None)
+    last = deciding[-1]
     return AlertEvent(
-        alert_id=alert_id(rule.id, watched.subject.name, episode.started.time_ms),
-        revision=RAISED_REVISION if raised else ENDED_REVISION,
-        phase=Phase.RAISED if raised else Phase.RESOLVED,
+        alert_id=told.alert_id,
+        revision=told.revision,
+        phase=phase,
         rule=rule.id,
         rule_version=version,
         severity=rule.severity,
-        alert_class=rule.class_for(watched.subject.kind),
-        kind=watched.subject.kind,
-        subject=watched.subject.name,
-        tags=dict(watched.subject.tags),
-        signal=str(watched.signal),
+        alert_class=rule.class_for(subject.kind),
+        kind=subject.kind,
+        subject=subject.name,
+        tags=dict(subject.tags),
+        signal=str(rule.when.signal),
         unit=rule.when.unit,
         comparison=str(rule.when),
         threshold=rule.when.threshold,
-        value=seen.value,
-        peak=episode.peak,
-        started_at_ms=episode.started.time_ms,
-        ended_at_ms=None if raised or episode.clearing is None else episode.clearing.time_ms,
-        time_ms=seen.time_ms,
+        value=last.value,
+        peak=told.peak,
+        started_at_ms=told.started.time_ms,
+        ended_at_ms=None if told.ended is None else told.ended.time_ms,
+        time_ms=last.time_ms,
         detected_at_ms=now_ms,
-        historic=now_ms - seen.time_ms > historic_after_ms,
+        historic=now_ms - last.time_ms > historic_after_ms,
         message=rule.message,
         evidence=_evidence(deciding),
-        positions=tuple(dict.fromkeys((partition, item.offset) for item in deciding)),
-        correlation_id=f"{partition}-{seen.offset}",
+        positions=tuple(dict.fromkeys(_place(item.position) for item in deciding)),
+        correlation_id="{}-{}".format(*_place(seen.position)),
+        superseded_by=superseded_by,
+        inhibited_by=inhibited_by,
     )
+
+
+def silence_id(fallen: Fallen) -> str:
+    """Return the id of an absence."""
+    source = fallen.source
+    identity = source.subject.identity
+    name = f"{identity}/{source.device}" if source.device else identity
+    return alert_id(fallen.rule.id, name, fallen.since_ms)
 
 
 def silence_event(fallen: Fallen, version: str, partition: int, offset: int, now_ms: int) -> AlertEvent:
     """Return the event of an absence: raised when it has lasted long enough, resolved when something comes."""
-    rule, source, since_ms, back = fallen
-    name = f"{source.subject.name}/{source.device}" if source.device else source.subject.name
+    rule, source, since_ms, back, mistaken = fallen
+    ended = Phase.RETRACTED if mistaken else Phase.RESOLVED
     return AlertEvent(
-        alert_id=alert_id(rule.id, name, since_ms),
+        alert_id=silence_id(fallen),
         revision=ENDED_REVISION if back else RAISED_REVISION,
-        phase=Phase.RESOLVED if back else Phase.RAISED,
+        phase=ended if back else Phase.RAISED,
         rule=rule.id,
         rule_version=version,
         severity=rule.severity,
@@ -79,14 +92,67 @@ def silence_event(fallen: Fallen, version: str, partition: int, offset: int, now
     )
 
 
-def withdrawn_event(alert: OpenAlert, rule: Rule, version: str, position: tuple[int, int], now_ms: int) -> AlertEvent:
-    """Return the event that ends an alert whose rule was withdrawn or changed, or whose subject is no longer watched by it."""
-    subject = alert.subject
-    name = f"{subject.name}/{alert.device}" if alert.device else subject.name
-    comparison = rule.when if isinstance(rule.when, Comparison) else None
+def withdrawn_event(alert: Withdrawn, version: str, position: tuple[int, int], now_ms: int) -> AlertEvent:
+    """Return the event that ends an alert whose rule was withdrawn or changed, or no longer applies to its subject."""
+    when, told = alert.rule.when, alert.told
+    assert isinstance(when, Comparison)
+    return _ended_by_change(alert.rule, alert.subject, version, position, now_ms)._replace(
+        alert_id=told.alert_id,
+        revision=told.revision + 1,
+        signal=str(alert.signal),
+        unit=when.unit,
+        comparison=str(when),
+        threshold=when.threshold,
+        started_at_ms=told.started.time_ms,
+    )
+
+
+def orphan_event(orphan: Orphan, rule: Rule, version: str, position: tuple[int, int], now_ms: int) -> AlertEvent:
+    """Return the event that ends an absence whose rule was withdrawn or changed, or whose source nobody watches any more."""
+    fallen = Fallen(rule, orphan.source, orphan.since_ms, back=True)
+    return _ended_by_change(rule, orphan.source.subject, version, position, now_ms)._replace(
+        alert_id=silence_id(fallen), revision=ENDED_REVISION, signal=str(rule.when), started_at_ms=orphan.since_ms
+    )
+
+
+def offence_event(offence: Offence, version: str, now_ms: int) -> AlertEvent:
+    """Return the event of a device that misbehaves, or does so no longer."""
+    key, over = offence.key, offence.ended_ms is not None
+    position = _place(offence.position)
+    name = f"{key.kind}/{key.subject}/{key.device}"
     return AlertEvent(
-        alert_id=alert_id(rule.id, name, alert.started_at_ms),
-        revision=ENDED_REVISION,
+        alert_id=alert_id(offence.rule, name, offence.since_ms),
+        revision=ENDED_REVISION if over else RAISED_REVISION,
+        phase=Phase.RESOLVED if over else Phase.RAISED,
+        rule=offence.rule,
+        rule_version=version,
+        severity=Severity.WARNING,
+        alert_class=AlertClass.TECHNICAL,
+        kind=key.kind,
+        subject=key.subject,
+        tags=dict(offence.tags),
+        signal=key.metric,
+        unit="",
+        comparison="",
+        threshold=None,
+        value=None,
+        peak=None,
+        started_at_ms=offence.since_ms,
+        ended_at_ms=offence.ended_ms,
+        time_ms=now_ms,
+        detected_at_ms=now_ms,
+        historic=False,
+        message=offence.message,
+        evidence=(),
+        positions=(position,),
+        correlation_id="{}-{}".format(*position),
+    )
+
+
+def _ended_by_change(rule: Rule, subject: Subject, version: str, position: tuple[int, int], now_ms: int) -> AlertEvent:
+    return AlertEvent(
+        alert_id="",
+        revision=0,
         phase=Phase.RETRACTED,
         rule=rule.id,
         rule_version=version,
@@ -95,13 +161,13 @@ def withdrawn_event(alert: OpenAlert, rule: Rule, version: str, position: tuple[
         kind=subject.kind,
         subject=subject.name,
         tags=dict(subject.tags),
-        signal=str(comparison.signal if comparison else rule.when),
-        unit=comparison.unit if comparison else "",
-        comparison=str(comparison) if comparison else "",
-        threshold=comparison.threshold if comparison else None,
+        signal="",
+        unit="",
+        comparison="",
+        threshold=None,
         value=None,
         peak=None,
-        started_at_ms=alert.started_at_ms,
+        started_at_ms=0,
         ended_at_ms=None,
         time_ms=now_ms,
         detected_at_ms=now_ms,
@@ -109,8 +175,13 @@ def withdrawn_event(alert: OpenAlert, rule: Rule, version: str, position: tuple[
         message=rule.message,
         evidence=(),
         positions=(position,),
-        correlation_id=f"{position[0]}-{position[1]}",
+        correlation_id="{}-{}".format(*position),
     )
+
+
+def _place(position: int) -> tuple[int, int]:
+    """Return partition and offset of a journal position."""
+    return position >> OFFSET_BITS, position & ((1 << OFFSET_BITS) - 1)
 
 
 def _evidence(observations: tuple[Observation, ...]) -> tuple[Evidence, ...]:

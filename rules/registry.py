@@ -1,7 +1,7 @@
 """Which subject a device watches, and when: the assignments in force, as journalled. A device that nobody assigned is its own subject.
 
-A reading belongs to the subject to which its device was assigned at the reading's own time, `[from, until)`. So the backlog of a logger that was
-exchanged mid-way goes to the shipment that it was measured on.
+A reading belongs to the subject to which its device was assigned at the reading's own time, `[from, until)`. So the backlog of a logger
+that was exchanged mid-way goes to the shipment that it was measured on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,6 +41,15 @@ class Registry:
             if assignment.from_ms <= time_ms < assignment.until_ms:
                 return assignment
         return Assignment(device, kind, ())
+
+    def subjects_at(self, time_ms: int) -> set[str]:
+        """Return the subjects that some device is assigned to at a time."""
+        return {one.subject for given in self.assigned.values() for one in given if one.from_ms <= time_ms < one.until_ms}
+
+    def next_change_ms(self, time_ms: int) -> int:
+        """Return when, after a time, the next assignment begins or ends; ALWAYS_UNTIL_MS where none does."""
+        bounds = (bound for device in self.timed for one in self.assigned[device] for bound in (one.from_ms, one.until_ms))
+        return min((bound for bound in bounds if bound > time_ms), default=ALWAYS_UNTIL_MS)
 
     def home(self, device: str, time_ms: int, partitions: int) -> int:
         """Return the shard in which a device's reading of some time is evaluated."""

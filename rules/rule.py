@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rules.condition import Comparison, Silence
+from rules.lifecycle import Terms
 from telemetry.alert import AlertClass, Severity
 
 DEFAULT_MAX_GAP_MS = {"shipment": 15 * 60_000, "patient": 60_000}
@@ -16,7 +17,7 @@ OTHER_MAX_GAP_MS = 15 * 60_000
 class Rule(NamedTuple):
     id: str
     when: Comparison | Silence
-    for_ms: int
+    for_ms: int  # how long `when` must be proved without a break; of a rule on accumulated time, the amount
     max_gap_ms: int | None  # None: by kind, DEFAULT_MAX_GAP_MS
     clear_when: Comparison | None  # None only where `when` is a Silence: a reading clears it
     clear_for_ms: int
@@ -25,6 +26,7 @@ class Rule(NamedTuple):
     kind: str  # empty: every kind
     tags: tuple[tuple[str, str], ...]  # all of them must be the subject's
     message: str  # template
+    within_ms: int = 0  # accumulated time: the trailing span in which the amount is to be proved; 0: without a break
 
     def applies_to(self, kind: str, tags: Mapping[str, str]) -> bool:
         """Return whether the rule is for a subject."""
@@ -32,7 +34,16 @@ class Rule(NamedTuple):
 
     def gap_ms(self, kind: str) -> int:
         """Return the longest time between two readings that still proves something, milliseconds."""
-        return DEFAULT_MAX_GAP_MS.get(kind, OTHER_MAX_GAP_MS) if self.max_gap_ms is None else self.max_gap_ms
+        if self.max_gap_ms is not None:
+            return self.max_gap_ms
+        window = self.when.signal.window if isinstance(self.when, Comparison) else None
+        return max(DEFAULT_MAX_GAP_MS.get(kind, OTHER_MAX_GAP_MS), 0 if window is None else 3 * window.step_ms)
+
+    def terms(self, kind: str) -> Terms:
+        """Return what the lifecycle needs of the rule, for one kind of subject."""
+        assert isinstance(self.when, Comparison)
+        assert self.clear_when is not None
+        return Terms(self.when, self.clear_when, self.for_ms, self.clear_for_ms, self.gap_ms(kind), self.within_ms)
 
     def class_for(self, kind: str) -> AlertClass:
         if self.alert_class is not None:
@@ -44,7 +55,7 @@ class Rule(NamedTuple):
     @property
     def meaning(self) -> tuple[object, ...]:
         """What the rule decides, without how it is told: state is kept over a change of rules where this is unchanged."""
-        return (self.id, self.when, self.for_ms, self.max_gap_ms, self.clear_when, self.clear_for_ms, self.kind, self.tags)
+        return (self.id, self.when, self.for_ms, self.max_gap_ms, self.clear_when, self.clear_for_ms, self.kind, self.tags, self.within_ms)
 
 
 class RuleSet(NamedTuple):

@@ -1,162 +1,142 @@
-"""What rules watch: one row per subject and signal, with the rules on it and the band in which none of them can hold.
+"""What rules watch: a signal of every subject that has it, with the rules on it and the band in which none of them can hold.
 
-The band is what makes a quiet reading cheap: inside it, on a signal without an episode, every rule says no, so nobody needs to ask them.
+The band is what makes a quiet reading cheap: inside it, after `loud_ms`, every rule says no and holds nothing, so nobody needs to ask.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
-from rules.columns import Columns, Flags, Floats, Integers
+from rules.columns import FOREVER, NEVER, Columns, Flags, Floats, Integers
 from rules.condition import Comparison, Signal
-from rules.lifecycle import Change, Episode, Observation, State, Terms, step
+from rules.lifecycle import Terms
+from rules.metrics import Subject
 from rules.rule import Rule
-from telemetry.readings import SeriesKey
-
-NO_SIGNAL = -1
+from rules.track import Told, Track
 
 
-class Subject(NamedTuple):
-    kind: str
-    name: str
-    tags: tuple[tuple[str, str], ...]
-
-
-class Watched(NamedTuple):
-    """One signal of one subject."""
-
-    subject: Subject
-    signal: Signal
-
-
-class Judgement(NamedTuple):
-    """A change in the life of an alert."""
+class Judge(NamedTuple):
+    """A rule on a signal."""
 
     rule: Rule
-    watched: Watched
-    episode: Episode
-    change: Change
-    seen: Observation
+    terms: Terms
 
 
 class Band(NamedTuple):
-    """The rules on a signal, and the open interval in which none of them can hold."""
+    """The rules on a signal of subjects of one kind and tags."""
 
-    rules: tuple[tuple[Rule, Terms], ...]
-    low: float
+    judges: dict[str, Judge]  # by rule id
+    above: tuple[tuple[float, str], ...]  # rules that hold above a threshold, by threshold
+    below: tuple[tuple[float, str], ...]  # below
+    others: tuple[str, ...]
+    low: float  # inside (low, high) none of them can hold
     high: float
 
+    def asked(self, value: float, held: Iterable[str]) -> Iterator[Judge]:
+        """Return the rules that a value may matter to: those it may satisfy, and those that hold something."""
+        names = [name for _, name in self.above[: bisect_right(self.above, value, key=itemgetter(0))]]
+        names += [name for _, name in self.below[bisect_left(self.below, value, key=itemgetter(0)) :]]
+        names += self.others
+        names += [name for name in held if name not in names]
+        return (self.judges[name] for name in names)
 
-def _band(subject: Subject, rules: tuple[Rule, ...]) -> Band:
-    chosen: list[tuple[Rule, Terms]] = []
+
+def _band(kind: str, tags: tuple[tuple[str, str], ...], rules: tuple[Rule, ...]) -> Band:
+    judges: dict[str, Judge] = {}
+    above, below, others = [], [], []
     low, high = -np.inf, np.inf
     for rule in rules:
-        if not rule.applies_to(subject.kind, dict(subject.tags)):
+        if not rule.applies_to(kind, dict(tags)):
             continue
         assert isinstance(rule.when, Comparison)
-        assert rule.clear_when is not None
-        chosen.append((rule, Terms(rule.when, rule.clear_when, rule.for_ms, rule.clear_for_ms, rule.gap_ms(subject.kind))))
-        below, above = rule.when.band()
-        low, high = max(low, below), min(high, above)
-    return Band(tuple(chosen), low, high)
+        judges[rule.id] = Judge(rule, rule.terms(kind))
+        under, over = rule.when.band()
+        low, high = max(low, under), min(high, over)
+        if under == -np.inf:
+            above.append((over, rule.id))
+        elif over == np.inf:
+            below.append((under, rule.id))
+        else:
+            others.append(rule.id)
+    return Band(judges, tuple(sorted(above)), tuple(sorted(below)), tuple(others), low, high)
 
 
 class SignalTable(Columns):
-    """`watched[row]` names a signal; `rules[row]` are the value rules on it."""
+    """One signal, or all readings themselves; rows are those of the metric table. `tracks[row]` is what rules hold there, by rule id."""
 
     spec = {
-        "low": (np.float64, -np.inf),  # inside (low, high) no rule's condition holds
+        "low": (np.float64, -np.inf),
         "high": (np.float64, np.inf),
-        "busy": (np.bool_, False),  # has an episode
+        "loud_ms": (np.int64, NEVER),  # observations in band after this change nothing; FOREVER while a rule holds something
+        "until_ms": (np.int64, NEVER),  # of a trailing aggregate: a reading out of band is in its span until then
+        "last_ms": (np.int64, NEVER),  # the latest observation that was shown to a rule
+        "applies": (np.bool_, False),  # some rule does
     }
     low: Floats
     high: Floats
-    busy: Flags
+    loud_ms: Integers
+    until_ms: Integers
+    last_ms: Integers
+    applies: Flags
 
-    def __init__(self) -> None:
+    def __init__(self, signal: Signal | None = None, rules: tuple[Rule, ...] = ()) -> None:
         super().__init__()
-        self.watched: list[Watched] = []
-        self.rules: list[tuple[tuple[Rule, Terms], ...]] = []
-        self.rows: dict[Watched, int] = {}
-        self.episodes: dict[tuple[str, int], Episode] = {}  # (rule id, signal row)
-        self._bands: dict[tuple[str, tuple[tuple[str, str], ...], Signal], Band] = {}  # subjects of one kind and tags share them
+        self.signal = signal  # None: the readings of every metric, whose rules are given with each row
+        self.rules = rules
+        self.bands: dict[int, Band] = {}
+        self.tracks: dict[int, dict[str, Track]] = {}
+        self._bands: dict[tuple[object, ...], Band] = {}  # subjects of one kind and tags share them
 
-    def add(self, subject: Subject, signal: Signal, rules: tuple[Rule, ...]) -> int:
-        """Return the row of a subject's signal, making it if it is new; `rules` are those on the signal. NO_SIGNAL where none applies."""
-        watched = Watched(subject, signal)
-        known = self.rows.get(watched)
-        if known is not None:
-            return known
-        band = self._bands.get((subject.kind, subject.tags, signal))
-        if band is None:
-            band = self._bands[subject.kind, subject.tags, signal] = _band(subject, rules)
-        if not band.rules:
-            return NO_SIGNAL
-        row = len(self.watched)
-        self.rows[watched] = row
-        self.watched.append(watched)
-        self.rules.append(band.rules)
+    def link(self, row: int, subject: Subject, metric: str, rules: tuple[Rule, ...]) -> None:
+        """Put the rules that apply to a subject on a row."""
         self.extend(row + 1)
-        self.low[row], self.high[row] = band.low, band.high
-        return row
+        if not rules:
+            return
+        key = subject.kind, subject.tags, metric
+        if key not in self._bands:
+            self._bands[key] = _band(subject.kind, subject.tags, rules)
+        band = self._bands[key]
+        if band.judges:
+            self.bands[row] = band
+            self.low[row], self.high[row], self.applies[row] = band.low, band.high, True
 
-    def judge(
-        self, signals: Integers, times_ms: Integers, values: Floats, offsets: Integers, series: Integers, keys: Sequence[SeriesKey]
-    ) -> list[Judgement]:
-        """Show observations to the rules; returns what changed, in the order of time.
+    def loud(self, rows: Integers, times_ms: Integers, values: Floats) -> Flags:
+        """Return which observations a rule may care about."""
+        quiet: Flags = (values > self.low[rows]) & (values < self.high[rows]) & (times_ms > self.loud_ms[rows])
+        return ~quiet
 
-        All arrays have one entry an observation: its signal row, time, value, journal offset and series row, which is an index of `keys`.
-        """
-        watched = signals >= 0
-        loud = watched & ~((values > self.low[signals]) & (values < self.high[signals]) & ~self.busy[signals])
-        if not loud.any():
-            return []
+    def among(self, some: Integers, rows: Integers) -> Flags:
+        """Return which of the rows are among some of them."""
         asked = np.zeros(self.length, np.bool_)
-        asked[signals[loud]] = True
-        chosen = np.flatnonzero(watched & asked[signals])
-        chosen = chosen[np.lexsort((offsets[chosen], times_ms[chosen]))]
-        judgements: list[Judgement] = []
-        for row, time_ms, value, offset, series_row in zip(
-            signals[chosen].tolist(),
-            times_ms[chosen].tolist(),
-            values[chosen].tolist(),
-            offsets[chosen].tolist(),
-            series[chosen].tolist(),
-            strict=True,
-        ):
-            judgements += self._show(row, Observation(time_ms, value, keys[series_row].device, offset))
-        return judgements
+        asked[some] = True
+        return asked[rows]
 
-    def _show(self, row: int, seen: Observation) -> Iterator[Judgement]:
-        for rule, terms in self.rules[row]:
-            key = (rule.id, row)
-            episode, change = step(terms, self.episodes.get(key), seen)
-            if episode is None or change is Change.RESOLVED:
-                self.episodes.pop(key, None)
-            else:
-                self.episodes[key] = episode
-            if episode is not None and change is not None:
-                yield Judgement(rule, self.watched[row], episode, change, seen)
-        self.busy[row] = any((rule.id, row) in self.episodes for rule, _ in self.rules[row])
+    def track(self, row: int, rule_id: str) -> Track:
+        """Return what a rule holds on a signal, to be changed; `tidy` must follow."""
+        tracks = self.tracks.setdefault(row, {})
+        if rule_id not in tracks:
+            tracks[rule_id] = Track()
+        return tracks[rule_id]
 
-    def open_alerts(self) -> int:
-        return sum(episode.state is not State.PENDING for episode in self.episodes.values())
+    def tidy(self, row: int, seen_ms: int) -> None:
+        """Forget the tracks that hold nothing, and note until when the signal is loud, given the latest observation that was shown."""
+        tracks = self.tracks.get(row, {})
+        for rule_id in [rule_id for rule_id, track in tracks.items() if track.empty()]:
+            del tracks[rule_id]
+        if row in self.tracks and not tracks:
+            del self.tracks[row]
+        self.last_ms[row] = max(int(self.last_ms[row]), seen_ms)
+        before = int(self.loud_ms[row])
+        quiet_from = max(int(self.last_ms[row]), before if before < FOREVER else NEVER)
+        self.loud_ms[row] = quiet_from if all(track.idle() for track in tracks.values()) else FOREVER
 
-    def dump_episodes(self) -> list[tuple[Any, ...]]:
-        """Return the episodes as plain values."""
-        return [(rule_id, *self.watched[row], episode) for (rule_id, row), episode in self.episodes.items()]
-
-    def keep_episodes(self, dumped: list[tuple[Any, ...]], rules: Collection[str]) -> list[tuple[str, Watched, Episode]]:
-        """Take over what `dump` returned, of the signals still watched and of the rules named; returns the other open alerts."""
-        orphans = []
-        rows = {(watched.subject.kind, watched.subject.name, watched.signal): row for watched, row in self.rows.items()}
-        for rule_id, subject, signal, episode in dumped:
-            watched = Watched(subject, signal)
-            row = rows.get((subject.kind, subject.name, signal), NO_SIGNAL)  # tags may have changed
-            if rule_id in rules and row != NO_SIGNAL and any(rule.id == rule_id for rule, _ in self.rules[row]):
-                self.episodes[rule_id, row] = episode
-                self.busy[row] = True
-            elif episode.state is not State.PENDING:
-                orphans.append((rule_id, watched, episode))
-        return orphans
+    def open_alerts(self) -> Iterator[tuple[int, str, Told]]:
+        """Return row, rule and what was told of every alert that is open."""
+        for row, tracks in self.tracks.items():
+            for rule_id, track in tracks.items():
+                told = track.open_alert()
+                if told is not None:
+                    yield row, rule_id, told

@@ -11,8 +11,8 @@ import numpy as np
 
 from rules.columns import FOREVER, NEVER, Columns, Flags, Integers
 from rules.condition import WHOLE_DEVICE, Silence
+from rules.metrics import Subject
 from rules.rule import Rule
-from rules.signals import Subject
 
 NO_SOURCE = -1
 
@@ -32,6 +32,7 @@ class Fallen(NamedTuple):
     source: Source
     since_ms: int  # journal time of the last receipt before
     back: bool
+    mistaken: bool = False  # something had come in time, by way of another partition
 
 
 class Orphan(NamedTuple):
@@ -88,8 +89,8 @@ class SilenceTable(Columns):
             self.next_due_ms = min(self.next_due_ms, now_ms + rule.when.duration_ms)
         return row
 
-    def heard(self, sources: Integers, now_ms: int) -> list[Fallen]:
-        """Note that something was received; returns the absences that end with it."""
+    def heard(self, sources: Integers, now_ms: int, *, home: bool = True) -> list[Fallen]:
+        """Note that something was received; returns the absences that end with it. What is not from `home` may come behind the clock."""
         sources = sources[sources >= 0]
         if not len(sources):
             return []
@@ -97,13 +98,46 @@ class SilenceTable(Columns):
         if self.last.told[sources].any():
             back = np.unique(sources[self.last.told[sources]])
             for at in np.flatnonzero(self.told[: self.length] & np.isin(self.source[: self.length], back)).tolist():
-                ended.append(Fallen(self.rules[at], self.names[self.source[at]], int(self.since_ms[at]), back=True))
+                since_ms = int(self.since_ms[at])
+                if now_ms < since_ms:
+                    continue
+                mistaken = not home and now_ms < since_ms + int(self.duration_ms[at])
+                ended.append(Fallen(self.rules[at], self.names[self.source[at]], since_ms, back=True, mistaken=mistaken))
                 self.told[at] = False
                 self.next_due_ms = min(self.next_due_ms, now_ms + int(self.duration_ms[at]))
             self.last.told[back] = False
-        self.last.received_ms[sources] = now_ms
+            self.last.told[self.source[: self.length][self.told[: self.length]]] = True
+        self.last.received_ms[sources] = np.maximum(self.last.received_ms[sources], now_ms)
         self.last.gone[sources] = False
         return ended
+
+    def absence(self, source: int) -> Fallen | None:
+        """Return the absence of a source that is told and has not ended."""
+        if source == NO_SOURCE or not self.last.told[source]:
+            return None
+        at = int(np.flatnonzero(self.told[: self.length] & (self.source[: self.length] == source))[0])
+        return Fallen(self.rules[at], self.names[source], int(self.since_ms[at]), back=False)
+
+    def release(self, subject: str, device: str, *, metrics: bool) -> list[Fallen]:
+        """Wait no longer for a device, nor, with `metrics`, for any metric of its subject; returns the absences that end with it."""
+        ended: list[Fallen] = []
+        for source, row in self.sources.items():
+            if source.subject.name != subject or not (source.device == device or (metrics and not source.device)):
+                continue
+            for at in np.flatnonzero(self.source[: self.length] == row).tolist():
+                if self.told[at]:
+                    ended.append(Fallen(self.rules[at], source, int(self.since_ms[at]), back=True))
+                    self.told[at] = False
+            self.last.told[row] = self.last.gone[row] = False
+            self.last.received_ms[row] = FOREVER // 2
+        return ended
+
+    def expect(self, subject: str, device: str, now_ms: int) -> None:
+        """Wait again for a device that was released, and for its subject's metrics."""
+        for source, row in self.sources.items():
+            if source.subject.name == subject and source.device in {device, ""} and self.last.received_ms[row] > now_ms:
+                self.last.received_ms[row] = now_ms
+                self.next_due_ms = NEVER
 
     def went_offline(self, source: int, now_ms: int) -> None:
         """Take a broker's word (a last will) that a device is gone: its absence is due at once."""

@@ -1,113 +1,159 @@
-"""Which rules watch what: the rules in force, linked to the signals and silences of the subjects there are."""
+"""Which rules watch what: the rules in force, linked to the metrics and silences of the subjects there are."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rules.columns import Integers
+from rules.columns import FOREVER
 from rules.condition import WHOLE_DEVICE, Comparison, Signal
+from rules.metrics import MetricTable, Subject
 from rules.registry import Assignment
 from rules.rule import NO_RULES, Rule, RuleSet
-from rules.signals import NO_SIGNAL, SignalTable, Subject
-from rules.silence import SilenceTable
+from rules.signals import SignalTable
+from rules.silence import Orphan, SilenceTable
+from rules.track import Told, Track
 from telemetry.readings import SeriesKey
 
 
-class OpenAlert(NamedTuple):
-    """An alert that nobody watches any more."""
+class Withdrawn(NamedTuple):
+    """An open alert of a rule that is no longer there, or means something else."""
 
-    rule_id: str
+    rule: Rule
     subject: Subject
-    device: str
-    started_at_ms: int
+    signal: Signal
+    told: Told
 
 
 class Watch:
-    """The links of one rule set; made anew when rules, registry or settings change."""
+    """The links of one rule set; made anew when rules or registry change."""
 
     def __init__(self, rules: RuleSet = NO_RULES) -> None:
         self.rules = rules
-        self.signals = SignalTable()
         self.silence = SilenceTable()
+        self.applied: dict[
+            str, int
+        ] = {}  # rule id -> journal position from which on it judges; a rule that was there from the start has none
         self._by_id = {rule.id: rule for rule in rules.rules}
-        self._windowed = sorted(
-            {rule.when.signal for rule in rules.rules if isinstance(rule.when, Comparison) and rule.when.signal.aggregate}
-        )
-        self._aggregate_rows: dict[Signal, Integers] = {signal: np.empty(0, np.int64) for signal in self._windowed}
-        self._kinds: dict[Signal, set[str]] = {
-            signal: {rule.kind for rule in rules.rules if isinstance(rule.when, Comparison) and rule.when.signal == signal}
-            for signal in self._windowed
-        }
-        self._series = 0
-        self._value_rules: dict[Signal, tuple[Rule, ...]] = {}
-        self._silence_rules: dict[str, tuple[Rule, ...]] = {}
+        self._on_readings: dict[str, tuple[Rule, ...]] = {}
+        self._on_silence: dict[str, tuple[Rule, ...]] = {}
+        on_aggregates: dict[Signal, tuple[Rule, ...]] = {}
         for rule in rules.rules:
-            if isinstance(rule.when, Comparison):
-                self._value_rules[rule.when.signal] = (*self._value_rules.get(rule.when.signal, ()), rule)
+            if not isinstance(rule.when, Comparison):
+                self._on_silence[rule.when.metric] = (*self._on_silence.get(rule.when.metric, ()), rule)
+            elif rule.when.signal.aggregate:
+                on_aggregates[rule.when.signal] = (*on_aggregates.get(rule.when.signal, ()), rule)
             else:
-                self._silence_rules[rule.when.metric] = (*self._silence_rules.get(rule.when.metric, ()), rule)
+                metric = rule.when.signal.metric
+                self._on_readings[metric] = (*self._on_readings.get(metric, ()), rule)
+        self.readings = SignalTable()
+        self.aggregates = [SignalTable(signal, on_aggregates[signal]) for signal in sorted(on_aggregates, key=str)]
+        self.trailing = [table for table in self.aggregates if table.signal is not None and table.signal.window is None]
+        self.windowed = [table for table in self.aggregates if table.signal is not None and table.signal.window is not None]
 
     def rule(self, rule_id: str) -> Rule:
         return self._by_id[rule_id]
 
-    def window_sizes(self, kind: str) -> list[int]:
-        """Return the window sizes that rules for a kind need, milliseconds."""
-        return sorted({signal.size_ms for signal in self._windowed if self._kinds[signal] & {"", kind}})
+    def tables(self) -> Iterator[SignalTable]:
+        """Return the signals: the readings themselves first."""
+        yield self.readings
+        yield from self.aggregates
 
-    def aggregates(self, kind: str, size_ms: int) -> list[Signal]:
-        """Return the aggregates over windows of a size that rules for a kind watch."""
-        return [signal for signal in self._windowed if signal.size_ms == size_ms and self._kinds[signal] & {"", kind}]
+    def reach_ms(self, kind: str) -> int:
+        """Return how far back of an observation the readings lie that rules for a kind need."""
+        return max((rule.when.signal.reach_ms for table in self.aggregates for rule in table.rules
+                    if isinstance(rule.when, Comparison) and rule.kind in {"", kind}), default=0)  # fmt: skip
 
-    def aggregate_rows(self, signal: Signal, series: int) -> Integers:
-        """Return the signal row of each series' aggregate, by series row."""
-        rows = self._aggregate_rows[signal]
-        if len(rows) < series:
-            rows = np.concatenate([rows, np.full(max(series, 2 * len(rows)) - len(rows), NO_SIGNAL)])
-            self._aggregate_rows[signal] = rows
-        return rows
+    def link(self, row: int, subject: Subject, metric: str) -> None:
+        """Put the rules on a row of the metric table."""
+        self.readings.link(row, subject, metric, self._on_readings.get(metric, ()))
+        for table in self.aggregates:
+            assert table.signal is not None
+            table.link(row, subject, metric, table.rules if table.signal.metric == metric else ())
 
-    def add_series(self, key: SeriesKey, tags: tuple[tuple[str, str], ...], now_ms: int) -> tuple[int, int, int]:
-        """Link the next series; returns its signal row, and its silence rows for the metric and for the device."""
+    def add_series(self, key: SeriesKey, tags: tuple[tuple[str, str], ...], now_ms: int) -> tuple[int, int]:
+        """Wait for a series; returns its rows in the silence table, for the metric and for the device."""
         subject = Subject(key.kind, key.subject, tags)
-        row, self._series = self._series, self._series + 1
-        for signal in self._windowed:
-            if signal.metric == key.metric:
-                self.aggregate_rows(signal, row + 1)[row] = self.signals.add(subject, signal, self._value_rules[signal])
         return (
-            self.signals.add(subject, Signal(key.metric), self._value_rules.get(Signal(key.metric), ())),
-            self._silence(subject, key.device, key.metric, now_ms),
+            self._await(subject, key.device, key.metric, now_ms),
             self.add_device(key.device, Assignment(key.subject, key.kind, tags), now_ms),
         )
 
     def add_device(self, device: str, assignment: Assignment, now_ms: int) -> int:
-        """Wait for a device; returns its row, NO_SOURCE where no rule does."""
+        """Wait for a device; returns its row in the silence table, NO_SOURCE where no rule does."""
         subject = Subject(assignment.kind, assignment.subject, assignment.tags)
-        for metric in self._silence_rules:  # a metric may be missed before it ever came
-            self._silence(subject, device, metric, now_ms)
-        return self._silence(subject, device, WHOLE_DEVICE, now_ms)
+        for metric in self._on_silence:  # a metric may be missed before it ever came
+            self._await(subject, device, metric, now_ms)
+        return self._await(subject, device, WHOLE_DEVICE, now_ms)
 
-    add_assigned = add_device
+    def _await(self, subject: Subject, device: str, metric: str, now_ms: int) -> int:
+        return self.silence.add(subject, device, metric, self._on_silence.get(metric, ()), now_ms)
 
-    def _silence(self, subject: Subject, device: str, metric: str, now_ms: int) -> int:
-        return self.silence.add(subject, device, metric, self._silence_rules.get(metric, ()), now_ms)
+    # -- state --------------------------------------------------------------------------------------------------------------------
 
-    def take_over(self, before: "Watch") -> list[OpenAlert]:
-        """Take the state of the rules whose meaning is unchanged; returns the open alerts of the others."""
+    def take_over(self, before: "Watch", metrics: MetricTable, position: int) -> tuple[list[Withdrawn], list[Orphan]]:
+        """Take the state of the rules whose meaning is unchanged; returns the open alerts of the others.
+
+        A rule that is new judges what is journalled at `position` or after it.
+        """
         meanings = {rule.id: rule.meaning for rule in before.rules.rules}
         unchanged = {rule.id for rule in self.rules.rules if meanings.get(rule.id) == rule.meaning}
-        return self._keep(before.signals.dump_episodes(), before.silence.dump_told(), unchanged)
+        for rule in self.rules.rules:
+            since = before.applied.get(rule.id, 0) if rule.id in unchanged else position
+            if since and metrics.length:
+                self.applied[rule.id] = since
+        withdrawn: list[Withdrawn] = []
+        for table in before.tables():
+            heir = next((mine for mine in self.tables() if mine.signal == table.signal), None)
+            if heir is not None:
+                heir.last_ms[: table.length] = table.last_ms[: table.length]
+            for row, tracks in table.tracks.items():
+                for rule_id, track in tracks.items():
+                    if heir is not None and rule_id in unchanged and row in heir.bands and rule_id in heir.bands[row].judges:
+                        heir.tracks.setdefault(row, {})[rule_id] = track
+                    elif (told := track.open_alert()) is not None:
+                        rule = before.rule(rule_id)
+                        assert isinstance(rule.when, Comparison)
+                        withdrawn.append(Withdrawn(rule, metrics.subjects[row], rule.when.signal, told))
+        for table in self.tables():  # a new rule may care about what an old one did not
+            self._all_loud(table, metrics)
+        return withdrawn, self.silence.keep_told(before.silence.dump_told(), unchanged)
 
-    def restore(self, episodes: list[tuple[object, ...]], silence: dict[str, object]) -> None:
-        """Take the state of a snapshot made under the same rules."""
-        orphans = self._keep(episodes, silence, set(self._by_id))
+    def _all_loud(self, table: SignalTable, metrics: MetricTable) -> None:
+        """Let every observation so far be looked at once more should one come late."""
+        rows, window = slice(0, table.length), None if table.signal is None else table.signal.window
+        latest_ms = metrics.last_ms[rows] + (0 if window is None else window.reach_ms)
+        table.loud_ms[rows] = np.maximum(table.last_ms[rows], latest_ms)
+        table.until_ms[rows] = metrics.last_ms[rows] + (0 if table.signal is None else table.signal.trailing_ms)
+        for row, tracks in table.tracks.items():
+            if not all(track.idle() for track in tracks.values()):
+                table.loud_ms[row] = FOREVER
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the state as plain values and arrays."""
+        return {
+            "applied": dict(self.applied),
+            "silence": self.silence.dump_told(),
+            "signals": [(table.dump(), _plain(table.tracks)) for table in self.tables()],
+        }
+
+    def await_again(self, state: dict[str, Any]) -> None:
+        """Wait for what a snapshot waited for, in its order. Comes before anything else is awaited."""
+        for kind, name, tags, device, metric in state["silence"]["sources"]:
+            self._await(Subject(kind, name, tags), device, metric, 0)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot made under the same rules, every row being linked."""
+        self.applied = dict(state["applied"])
+        for table, (columns, tracks) in zip(self.tables(), state["signals"], strict=True):
+            table.restore({name: column for name, column in columns.items() if name in {"loud_ms", "until_ms", "last_ms"}})
+            table.tracks = {row: {rule_id: Track(*parts) for rule_id, parts in held.items()} for row, held in tracks.items()}
+        orphans = self.silence.keep_told(state["silence"], set(self._by_id))
         assert not orphans, orphans
 
-    def _keep(self, episodes: list[tuple[object, ...]], silence: dict[str, object], rules: set[str]) -> list[OpenAlert]:
-        values = self.signals.keep_episodes(episodes, rules)
-        absences = self.silence.keep_told(silence, rules)
-        return [OpenAlert(rule_id, watched.subject, "", episode.started.time_ms) for rule_id, watched, episode in values] + [
-            OpenAlert(item.rule_id, item.source.subject, item.source.device, item.since_ms) for item in absences
-        ]
-
     def open_alerts(self) -> int:
-        return self.signals.open_alerts() + self.silence.open_alerts()
+        return sum(1 for table in self.tables() for _ in table.open_alerts()) + self.silence.open_alerts()
+
+
+def _plain(tracks: dict[int, dict[str, Track]]) -> dict[int, dict[str, tuple[Any, ...]]]:
+    return {row: {name: (held.life, held.settled, tuple(held.told)) for name, held in of.items()} for row, of in tracks.items()}

@@ -1,204 +1,371 @@
-"""Tumbling windows in event time, aligned to the epoch, `[start, end)`, columnar.
+"""Closed windows in event time: when each is due, and what is to be told of it, first and again when a late reading falls into it.
 
-Theory of operation. A series has two slots, for its current window and the one before it, which stays open for `grace` after its end, so
-that readings that are a little late still count. A series' watermark is its latest event time, and runs on with the journal's clock while
-nothing comes: a window closes when the watermark reaches its end plus grace. `due_ms` is the journal time at which that will be. Each
-window is closed, and told, once; what comes for it afterwards is counted as late. Mean and spread are kept as (count, mean, sum of squared
-deviations) and merged by the method of Chan, Golub and LeVeque (1979), which stays stable where sums of squares cancel.
+Theory of operation. No sums are kept: a window is made of the readings that the history holds when it is due, and made again when one comes
+late. A unit (a series, or a signal of a subject) knows the earliest of its windows that is open and holds a reading, and up to which window
+all are closed. Its watermark is its latest event time, and runs on with the journal's clock while nothing comes; a window is due when
+the watermark reaches its end plus grace, and `due_ms` is the journal time at which that will be. `closed_to` never goes back, so what
+falls below it is a revision: the same for every order of arrival in the end.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.columns import FOREVER, NEVER, Columns, Flags, Floats, Integers, begins, lengths
+from rules.aggregates import summarise
+from rules.columns import FOREVER, NEVER, Columns, Integers, begins, lengths
+from rules.history import spans
+from rules.past import Slices
+from rules.window import Window
 
-SLOTS = 2
-EMPTY = NEVER
+NONE = FOREVER
+"""No open window."""
 
-STATE = ("count", "mean", "deviation", "min", "max", "first", "last", "first_ms", "last_ms")
-"""What is known of an open window; `deviation` is the sum of squared deviations from the mean. Durable: grows at its end only."""
 
-COUNT, MEAN, DEVIATION, MIN, MAX, FIRST, LAST, FIRST_MS, LAST_MS = range(len(STATE))
+class Past(Protocol):
+    """Where the readings of units are."""
+
+    def between(self, units: Integers, from_ms: Integers, until_ms: Integers) -> Slices: ...
+
+    def first_from(self, units: Integers, from_ms: Integers) -> Integers: ...
 
 
 class Closed(NamedTuple):
-    """Closed windows, ordered by series row and window."""
+    """Closed windows, ordered by unit and start; each array has one entry a window."""
 
-    rows: Integers
+    units: Integers
     opens_ms: Integers
     closes_ms: Integers
-    values: dict[str, NDArray[Any]]  # by aggregate: count, mean, min, max, first, last, stddev
+    revisions: Integers
+    values: dict[str, NDArray[Any]]  # by aggregate; of a window that is withdrawn the count is 0
+    positions: Integers  # the message of the window that was journalled last
 
 
-class Groups(NamedTuple):
-    """Readings of one journal row, grouped by series and window; each array has one entry a group."""
+class Session(NamedTuple):
+    """A session as it was told. Durable; grows at its end only."""
 
-    rows: Integers
-    windows: Integers
-    starts: Integers  # index of each group's first reading in the sorted readings
-    counts: Integers
-
-    def take(self, index: Integers | Flags) -> "Groups":
-        return Groups(self.rows[index], self.windows[index], self.starts[index], self.counts[index])
+    last_ms: int  # its last reading
+    count: int  # type: ignore[assignment]  # the aggregate's name; 0: withdrawn
+    revision: int
 
 
 class WindowTable(Columns):
-    """The open windows of one size for all series of a shard."""
+    """The windows of one form of all units; what is told of them is `wanted`."""
 
     spec = {
-        "window": (np.int64, EMPTY),  # window number: start / size
+        "next": (np.int64, NONE),  # number of the earliest open window that holds a reading; of sessions, the time from which they are open
+        "closed_to": (np.int64, NEVER),  # number of the first window that is not closed; of sessions, a time likewise
         "due_ms": (np.int64, FOREVER),  # journal time
-        "state": (np.float64, 0.0),  # in the order of STATE; counts and times are exact below 2**53
-        "closed": (np.int64, EMPTY),  # the newest window that was closed
+        "settled_ms": (np.int64, NEVER),  # windows that end by then are final; sessions that begin by then, or a gap after it
     }
-    width = {"window": (SLOTS,), "due_ms": (SLOTS,), "state": (SLOTS, len(STATE))}
-    window: Integers
+    next: Integers
+    closed_to: Integers
     due_ms: Integers
-    state: Floats
-    closed: Integers
+    settled_ms: Integers
 
-    def __init__(self, size_ms: int, grace_ms: int) -> None:
+    def __init__(self, window: Window, grace_ms: int, wanted: Collection[str]) -> None:
         super().__init__()
-        assert 0 <= grace_ms <= size_ms, "the slot of a window is needed again one size after its end"
-        self.size_ms, self.grace_ms = size_ms, grace_ms
+        self.window, self.grace_ms, self.wanted = window, grace_ms, tuple(wanted)
         self.next_due_ms = FOREVER  # no window is due before
+        self.revised: dict[tuple[int, int], int] = {}  # (unit, opens_ms) -> the last revision that was told, where it is not the first
+        self.sessions: dict[int, dict[int, Session]] = {}  # by unit and opens_ms: what was told
 
-    def add(self, rows: Integers, times_ms: Integers, values: Floats, before_ms: Integers) -> tuple[list[Closed], int]:
-        """Take readings sorted by series row and time; `before_ms` is each series' latest event time before them, by row.
+    # -- readings come ------------------------------------------------------------------------------------------------------------
 
-        Returns the windows that had to make room, and how many readings came after their window was closed. `schedule` must follow.
+    def arrived(self, units: Integers, times_ms: Integers, past: Past) -> Closed | None:
+        """Take note of readings, sorted by unit and time, that the past holds already; returns the closed windows that they change.
+
+        `schedule` must follow.
         """
-        groups = self._groups(rows, times_ms)
-        again = ~begins(groups.rows)
-        if not again.any():
-            return self._add(groups, times_ms, values, before_ms)
-        made_room: list[Closed] = []
-        late = 0
-        rank = _rank(again)
-        for step in range(int(rank.max()) + 1):
-            closed, behind = self._add(groups.take(np.flatnonzero(rank == step)), times_ms, values, before_ms)
-            made_room += closed
-            late += behind
-        return made_room, late
-
-    def _add(self, groups: Groups, times_ms: Integers, values: Floats, before_ms: Integers) -> tuple[list[Closed], int]:
-        """Take groups of different series."""
-        slots = groups.windows % SLOTS
-        current = self.window[groups.rows, slots]
-        ends = (groups.windows + 1) * self.size_ms + self.grace_ms
-        is_open = (groups.windows > self.closed[groups.rows]) & (current <= groups.windows) & (ends > before_ms[groups.rows])
-        late = 0
-        if not is_open.all():
-            late = int(groups.counts[~is_open].sum())
-            groups, slots, current = groups.take(is_open), slots[is_open], current[is_open]
-        made_room = []
-        fresh = current != groups.windows
-        older = fresh & (current != EMPTY)
-        if older.any():
-            made_room.append(self._make_room(groups.rows[older], slots[older]))
-        if len(groups.rows):
-            self._merge(groups, slots, fresh, _summary(groups, times_ms, values))
-        return made_room, late
-
-    def close_due(self, now_ms: int) -> Closed | None:
-        """Close the windows whose watermark has passed their end and grace."""
-        if now_ms < self.next_due_ms:
+        starts = np.flatnonzero(begins(units))
+        touched, first_ms = units[starts], times_ms[starts]
+        if self.window.gap_ms:
+            return self._into_sessions(touched, first_ms, past)
+        earliest = (first_ms - self.window.size_ms) // self.window.every_ms + 1
+        closed_to = self.closed_to[touched]
+        self.next[touched] = np.minimum(self.next[touched], np.maximum(earliest, closed_to))
+        behind = earliest < closed_to
+        if not behind.any():
             return None
-        due = self.due_ms[: self.length]
-        rows, slots = np.nonzero(due <= now_ms)
-        closed = None
-        if len(rows):
-            order = np.lexsort((self.window[rows, slots], rows))
-            closed = self._close(rows[order], slots[order])
-        self.next_due_ms = int(due.min()) if len(due) else FOREVER
-        return closed
+        counts = lengths(starts, len(units))
+        again = np.repeat(behind, counts)
+        return self._again(units[again], times_ms[again], past)
 
-    def close_all(self) -> Closed | None:
-        """Close every open window: the windows are about to be defined anew."""
-        self.due_ms[: self.length][self.window[: self.length] != EMPTY] = NEVER
-        self.next_due_ms = NEVER
-        return self.close_due(0)
-
-    def resume_clock(self, latest_ms: Integers, now_ms: int) -> None:
-        """Let watermarks that run with the journal's clock run from now: nobody listened before."""
-        self.next_due_ms = FOREVER
-        self.schedule(np.arange(self.length), latest_ms, now_ms)
-
-    def schedule(self, rows: Integers, latest_ms: Integers, now_ms: int) -> None:
-        """Work out when the open windows of some series are due; `latest_ms` is by row."""
-        window = self.window[rows]
-        wait = (window + 1) * self.size_ms + self.grace_ms - latest_ms[rows][:, None]
-        due = np.where(window == EMPTY, FOREVER, now_ms + np.maximum(wait, 0))
-        self.due_ms[rows] = due
-        if due.size:
+    def schedule(self, units: Integers, last_ms: Integers, advanced_ms: Integers) -> None:
+        """Work out when the open windows of some units are due, from their latest event time and when it came, by unit."""
+        following = self.next[units]
+        if self.window.gap_ms:
+            end_ms = np.where(following == NONE, 0, following) + self.window.gap_ms
+        else:
+            end_ms = np.where(following == NONE, 0, following) * self.window.every_ms + self.window.size_ms
+        due = np.where(following == NONE, FOREVER, advanced_ms[units] + np.maximum(end_ms + self.grace_ms - last_ms[units], 0))
+        self.due_ms[units] = due
+        if len(due):
             self.next_due_ms = min(self.next_due_ms, int(due.min()))
 
-    def _groups(self, rows: Integers, times_ms: Integers) -> Groups:
-        windows = times_ms // self.size_ms
-        starts = np.flatnonzero(begins(rows) | begins(windows))
-        return Groups(rows[starts], windows[starts], starts, lengths(starts, len(rows)))
+    def reschedule(self, last_ms: Integers, advanced_ms: Integers) -> None:
+        """Work out anew when every unit's windows are due: the clock was set."""
+        self.next_due_ms = FOREVER
+        self.schedule(np.arange(self.length), last_ms, advanced_ms)
 
-    def _make_room(self, rows: Integers, slots: Integers) -> Closed:
-        """Close the windows in these slots, and before each the one before it, so that a series' windows close in order."""
-        other = 1 - slots
-        before = self.window[rows, other]
-        too = (before != EMPTY) & (before < self.window[rows, slots])
-        rows, slots = np.concatenate([rows, rows[too]]), np.concatenate([slots, other[too]])
-        order = np.lexsort((self.window[rows, slots], rows))
-        return self._close(rows[order], slots[order])
+    # -- windows close ------------------------------------------------------------------------------------------------------------
 
-    def _merge(self, groups: Groups, slots: Integers, fresh: Flags, new: Floats) -> None:
-        """Put summaries into their slots: as they are where the window is fresh, merged with what is there where not."""
-        if not fresh.all():
-            old = self.state[groups.rows, slots]
-            merged = new.copy()
-            merged[:, COUNT] += old[:, COUNT]
-            apart, share = new[:, MEAN] - old[:, MEAN], new[:, COUNT] / merged[:, COUNT]
-            merged[:, MEAN] = old[:, MEAN] + apart * share
-            merged[:, DEVIATION] += old[:, DEVIATION] + apart * apart * old[:, COUNT] * share
-            np.minimum(old[:, MIN], new[:, MIN], out=merged[:, MIN])
-            np.maximum(old[:, MAX], new[:, MAX], out=merged[:, MAX])
-            later_first, earlier_last = new[:, FIRST_MS] >= old[:, FIRST_MS], new[:, LAST_MS] < old[:, LAST_MS]
-            for kept, columns in ((later_first, (FIRST, FIRST_MS)), (earlier_last, (LAST, LAST_MS))):
-                for column in columns:
-                    np.copyto(merged[:, column], old[:, column], where=kept)
-            new = np.where(fresh[:, None], new, merged)
-        self.state[groups.rows, slots] = new
-        self.window[groups.rows, slots] = groups.windows
-
-    def _close(self, rows: Integers, slots: Integers) -> Closed:
-        at = rows, slots
-        window, state = self.window[at], self.state[at]
-        values = {name: state[:, number] for number, name in enumerate(STATE[: LAST + 1]) if number != DEVIATION}
-        values["stddev"] = np.sqrt(state[:, DEVIATION] / state[:, COUNT])
-        closed = Closed(rows, window * self.size_ms, (window + 1) * self.size_ms, values)
-        np.maximum.at(self.closed, rows, window)
-        self.window[at] = EMPTY
-        self.due_ms[at] = FOREVER
+    def close_due(self, now_ms: int, last_ms: Integers, advanced_ms: Integers, past: Past) -> Closed | None:
+        """Close what is due at a time of the journal's clock."""
+        if now_ms < self.next_due_ms:
+            return None
+        units = np.flatnonzero(self.due_ms[: self.length] <= now_ms)
+        watermark = last_ms[units] + (now_ms - advanced_ms[units])
+        closed = self._close(units, watermark, past)
+        self.next_due_ms = FOREVER
+        self.schedule(units, last_ms, advanced_ms)
+        self.next_due_ms = int(self.due_ms[: self.length].min(initial=FOREVER))
         return closed
 
+    def close_all(self, past: Past) -> Closed | None:
+        """Close every open window: the windows are about to be defined anew."""
+        units = np.flatnonzero(self.next[: self.length] != NONE)
+        return self._close(units, np.full(len(units), FOREVER // 2), past)
 
-def _rank(again: Flags) -> Integers:
-    """Return for each group how many groups of the same series stand before it; `again` marks those that have one before them."""
-    starts = np.flatnonzero(~again)
-    return np.arange(len(again)) - np.repeat(starts, lengths(starts, len(again)))
+    def _close(self, units: Integers, watermark: Integers, past: Past) -> Closed | None:
+        if not len(units):
+            return None
+        if self.window.gap_ms:
+            return self._close_sessions(units, watermark, past)
+        size, every = self.window.size_ms, self.window.every_ms
+        following = self.next[units]
+        ended = np.maximum((watermark - size - self.grace_ms) // every + 1, following)  # the first window that stays open
+        until_ms = (ended - 1) * every + size
+        part = past.between(units, following * every, np.where(ended > following, until_ms, following * every))
+        closed = self._cut(units, part, following, ended)
+        self.closed_to[units] = np.maximum(self.closed_to[units], ended)
+        rest = past.first_from(units, ended * every)
+        earliest = np.maximum((rest - size) // every + 1, ended)
+        self.next[units] = np.where(rest == FOREVER, NONE, earliest)
+        return closed
+
+    def _cut(self, units: Integers, part: Slices, low: Integers, high: Integers) -> Closed | None:
+        """Return the windows numbered `[low, high)` of each unit that hold readings of its part."""
+        size, every = self.window.size_ms, self.window.every_ms
+        index = _indices(part)
+        owner = np.repeat(np.arange(len(units)), part.counts)
+        times_ms = part.times_ms[index]
+        if size == every:
+            numbers = times_ms // every
+            first = np.flatnonzero(begins(owner) | begins(numbers))
+            if not len(first):
+                return None
+            owners, numbers = owner[first], numbers[first]
+            return self._summaries(units[owners], numbers, part._replace(starts=index[first], counts=lengths(first, len(index))))
+        held = -(-size // every)
+        numbers = times_ms[:, None] // every - np.arange(held)
+        owners = np.broadcast_to(owner[:, None], numbers.shape)
+        inside = (numbers * every + size > times_ms[:, None]) & (numbers >= low[owners]) & (numbers < high[owners])
+        pairs = np.unique(np.stack([owners[inside], numbers[inside]], axis=1), axis=0)
+        if not len(pairs):
+            return None
+        owners, numbers = pairs[:, 0], pairs[:, 1]
+        starts, counts = _within(part, owners, numbers * every, numbers * every + size)
+        return self._summaries(units[owners], numbers, part._replace(starts=starts, counts=counts))
+
+    def _summaries(self, units: Integers, numbers: Integers, part: Slices) -> Closed:
+        opens_ms = numbers * self.window.every_ms
+        values = summarise(part.starts, part.counts, part.times_ms, part.values, self.wanted)
+        revisions = np.ones(len(units), np.int64)
+        return Closed(units, opens_ms, opens_ms + self.window.size_ms, revisions, values, part.latest_positions())
+
+    def _again(self, units: Integers, times_ms: Integers, past: Past) -> Closed | None:
+        """Return the closed windows into which readings fall, as they are with them."""
+        size, every = self.window.size_ms, self.window.every_ms
+        numbers = times_ms[:, None] // every - np.arange(-(-size // every))
+        owners = np.broadcast_to(units[:, None], numbers.shape)
+        inside = (numbers * every + size > times_ms[:, None]) & (numbers < self.closed_to[owners])
+        pairs, added = np.unique(np.stack([owners[inside], numbers[inside]], axis=1), axis=0, return_counts=True)
+        if not len(pairs):
+            return None
+        units, numbers = pairs[:, 0], pairs[:, 1]
+        part = past.between(units, numbers * every, numbers * every + size)
+        closed = self._summaries(units, numbers, part)
+        for at, unit in enumerate(units.tolist()):
+            closed.revisions[at] = self._revision(unit, int(closed.opens_ms[at]), known=bool(part.counts[at] > added[at]))
+        return closed
+
+    def _revision(self, unit: int, opens_ms: int, *, known: bool) -> int:
+        """Return the next revision of a window; `known` is whether it was told before."""
+        key = unit, opens_ms
+        if key not in self.revised and not known:
+            return 1
+        self.revised[key] = self.revised.get(key, 1) + 1
+        return self.revised[key]
+
+    # -- sessions -----------------------------------------------------------------------------------------------------------------
+
+    def _close_sessions(self, units: Integers, watermark: Integers, past: Past) -> Closed | None:
+        gap = self.window.gap_ms
+        part = past.between(units, self.next[units], np.full(len(units), FOREVER))
+        index = _indices(part)
+        owner, times_ms = np.repeat(np.arange(len(units)), part.counts), part.times_ms[index]
+        first, last = _sessions(owner, times_ms, gap)
+        owners = owner[first]
+        ended = times_ms[last] + gap + self.grace_ms <= watermark[owners]
+        self.next[units] = NONE
+        for at, time_ms in zip(owners[~ended][::-1].tolist(), times_ms[first[~ended]][::-1].tolist(), strict=True):
+            self.next[units[at]] = time_ms
+        if not ended.any():
+            return None
+        first, last, owners = first[ended], last[ended], owners[ended]
+        np.maximum.at(self.closed_to, units[owners], times_ms[last] + gap)
+        chosen = part._replace(starts=np.arange(len(index))[first], counts=last - first + 1)
+        gathered = Slices(chosen.starts, chosen.counts, times_ms, part.values[index], part.positions[index])
+        return self._tell_sessions(units[owners], times_ms[first], times_ms[last], gathered, {})
+
+    def _into_sessions(self, units: Integers, first_ms: Integers, past: Past) -> Closed | None:
+        """Open sessions, or change closed ones, from the first reading of each unit on."""
+        behind = first_ms < self.closed_to[units]
+        fresh = units[~behind]
+        self.next[fresh] = np.minimum(self.next[fresh], first_ms[~behind])
+        changed = [self._changed_sessions(unit, past) for unit in units[behind].tolist()]
+        return _joined([item for item in changed if item is not None])
+
+    def _changed_sessions(self, unit: int, past: Past) -> Closed | None:
+        """Return the sessions of a unit that are not what was told of them; those that are open again are withdrawn meanwhile."""
+        part, first, last = self._all_sessions(unit, past)
+        times_ms = part.times_ms
+        closed = times_ms[last] + self.window.gap_ms <= self.closed_to[unit]
+        still_open = first[~closed]
+        self.next[unit] = int(times_ms[still_open[0]]) if len(still_open) else NONE
+        told = self.sessions.get(unit, {})
+        now = {int(times_ms[a]): (int(times_ms[b]), int(b - a + 1)) for a, b in zip(first[closed], last[closed], strict=True)}
+        settled = int(self.settled_ms[unit])
+        gone = {
+            opens: session for opens, session in told.items() if session.count and opens not in now and opens > settled + self.window.gap_ms
+        }
+        new = [at for at in np.flatnonzero(closed).tolist() if _differs(told.get(int(times_ms[first[at]])), now[int(times_ms[first[at]])])]
+        chosen = Slices(first[new], (last - first + 1)[new], times_ms, part.values, part.positions)
+        return self._tell_sessions(np.full(len(new), unit), times_ms[first[new]], times_ms[last[new]], chosen, {unit: gone})
+
+    def _all_sessions(self, unit: int, past: Past) -> tuple[Slices, Integers, Integers]:
+        """Return a unit's readings and where its sessions begin and end among them, without those that may have begun before."""
+        settled = int(self.settled_ms[unit])
+        part = past.between(np.array([unit]), np.array([settled + 1]), np.array([FOREVER]))
+        index = _indices(part)
+        part = Slices(np.array([0]), part.counts, part.times_ms[index], part.values[index], part.positions[index])
+        first, last = _sessions(np.zeros(len(index), np.int64), part.times_ms, self.window.gap_ms)
+        whole = part.times_ms[first] > settled + self.window.gap_ms
+        return part, first[whole], last[whole]
+
+    def _tell_sessions(
+        self, units: Integers, first_ms: Integers, last_ms: Integers, part: Slices, gone: dict[int, dict[int, "Session"]]
+    ) -> Closed | None:
+        revisions = []
+        for unit, opens, last, count in zip(units.tolist(), first_ms.tolist(), last_ms.tolist(), part.counts.tolist(), strict=True):
+            told = self.sessions.setdefault(unit, {})
+            revisions.append(told[opens].revision + 1 if opens in told else 1)
+            told[opens] = Session(last, count, revisions[-1])
+        values = summarise(part.starts, part.counts, part.times_ms, part.values, self.wanted)
+        closed = Closed(units, first_ms, last_ms + self.window.gap_ms, np.array(revisions, np.int64), values, part.latest_positions())
+        withdrawn = [self._withdrawn(unit, opens, session) for unit, sessions in gone.items() for opens, session in sessions.items()]
+        return _joined([*withdrawn, closed] if len(units) else withdrawn)
+
+    def _withdrawn(self, unit: int, opens: int, session: "Session") -> Closed:
+        self.sessions[unit][opens] = Session(session.last_ms, 0, session.revision + 1)
+        values: dict[str, NDArray[Any]] = {name: np.array([np.nan]) for name in self.wanted}
+        if "count" in values:
+            values["count"] = np.array([0])
+        closes_ms = session.last_ms + self.window.gap_ms
+        return Closed(np.array([unit]), np.array([opens]), np.array([closes_ms]), np.array([session.revision + 1]), values, np.array([0]))
+
+    # -- the past -----------------------------------------------------------------------------------------------------------------
+
+    def all_closed(self, unit: int, past: Past) -> Closed | None:
+        """Return every closed window of a unit that ends after what is settled, as it is now."""
+        settled = int(self.settled_ms[unit])
+        if self.window.gap_ms:
+            part, first, last = self._all_sessions(unit, past)
+            closed = part.times_ms[last] + self.window.gap_ms <= self.closed_to[unit]
+            first, last = first[closed], last[closed]
+            if not len(first):
+                return None
+            values = summarise(first, last - first + 1, part.times_ms, part.values, self.wanted)
+            part = part._replace(starts=first, counts=last - first + 1)
+            ones = np.ones(len(first), np.int64)
+            closes_ms = part.times_ms[last] + self.window.gap_ms
+            return Closed(unit * ones, part.times_ms[first], closes_ms, ones, values, part.latest_positions())
+        size, every = self.window.size_ms, self.window.every_ms
+        low, high = np.array([(settled - size) // every + 1]), self.closed_to[[unit]]
+        units, until_ms = np.array([unit]), np.maximum((high - 1) * every + size, low * every)
+        return self._cut(units, past.between(units, low * every, until_ms), low, high)
+
+    # -- state --------------------------------------------------------------------------------------------------------------------
+
+    def settle(self, units: Integers, settled_ms: Integers) -> Integers:
+        """Take note up to when units are final, and forget what was told of their windows until then.
+
+        Returns from when on the readings of each unit are still needed: windows that end after what is settled may have begun long before.
+        """
+        self.settled_ms[units] = settled_ms
+        if not self.window.gap_ms:
+            if self.revised:
+                size = self.window.size_ms
+                self.revised = {key: last for key, last in self.revised.items() if key[1] + size > self.settled_ms[key[0]]}
+            return (settled_ms - self.window.size_ms) // self.window.every_ms * self.window.every_ms
+        needed = self.next[units]
+        for at, (unit, until_ms) in enumerate(zip(units.tolist(), settled_ms.tolist(), strict=True)):
+            kept = {opens: told for opens, told in self.sessions.get(unit, {}).items() if told.last_ms + self.window.gap_ms > until_ms}
+            if unit in self.sessions:
+                self.sessions[unit] = kept
+            needed[at] = min(int(needed[at]), min(kept, default=FOREVER), until_ms) - self.window.gap_ms - 1
+            self.settled_ms[unit] = needed[at]
+        return needed
+
+    def dump_told(self) -> tuple[dict[str, Any], Any, Any]:
+        """Return the state as plain values and arrays."""
+        sessions = {unit: {opens: tuple(told) for opens, told in held.items()} for unit, held in self.sessions.items()}
+        return self.dump(), dict(self.revised), sessions
+
+    def restore_told(self, dumped: tuple[dict[str, Any], Any, Any]) -> None:
+        """Take what `dump_told` returned."""
+        columns, revised, sessions = dumped
+        self.restore(columns)
+        self.revised = dict(revised)
+        self.sessions = {unit: {opens: Session(*told) for opens, told in held.items()} for unit, held in sessions.items()}
+        self.next_due_ms = int(self.due_ms[: self.length].min(initial=FOREVER))
 
 
-def _summary(groups: Groups, times_ms: Integers, values: Floats) -> Floats:
-    """Return the state of each group's readings alone, shape (groups, STATE)."""
-    new = np.empty((len(groups.rows), len(STATE)))
-    last = groups.starts + groups.counts - 1
-    new[:, COUNT], new[:, FIRST], new[:, LAST] = groups.counts, values[groups.starts], values[last]
-    new[:, FIRST_MS], new[:, LAST_MS] = times_ms[groups.starts], times_ms[last]
-    if len(groups.rows) == int(groups.counts.sum()):
-        new[:, MEAN] = new[:, MIN] = new[:, MAX] = new[:, FIRST]
-        new[:, DEVIATION] = 0.0
-        return new
-    first = np.cumsum(groups.counts) - groups.counts  # of each group, among the readings that are taken
-    taken = values[np.repeat(groups.starts - first, groups.counts) + np.arange(groups.counts.sum())]
-    new[:, MEAN] = np.add.reduceat(taken, first) / groups.counts
-    new[:, DEVIATION] = np.add.reduceat((taken - np.repeat(new[:, MEAN], groups.counts)) ** 2, first)
-    new[:, MIN], new[:, MAX] = np.minimum.reduceat(taken, first), np.maximum.reduceat(taken, first)
-    return new
+def _indices(part: Slices) -> Integers:
+    return spans(part.starts, part.counts)
+
+
+def _within(part: Slices, owners: Integers, from_ms: Integers, until_ms: Integers) -> tuple[Integers, Integers]:
+    """Return where the readings in `[from_ms, until_ms)` of the owners' groups begin, and how many they are."""
+    low, end = part.starts[owners], part.starts[owners] + part.counts[owners]
+    found = []
+    for bound in (from_ms, until_ms):
+        left, right = low.copy(), end.copy()
+        for _ in range(int((right - left).max(initial=0)).bit_length()):
+            middle = (left + right) >> 1
+            before = (middle < right) & (part.times_ms[np.minimum(middle, len(part.times_ms) - 1)] < bound)
+            left, right = np.where(before, middle + 1, left), np.where(before, right, middle)
+        found.append(left)
+    return found[0], found[1] - found[0]
+
+
+def _sessions(owner: Integers, times_ms: Integers, gap_ms: int) -> tuple[Integers, Integers]:
+    """Return the indices of the first and the last reading of each session; a new one begins with an owner or after a gap."""
+    new = begins(owner)
+    new[1:] |= times_ms[1:] - times_ms[:-1] >= gap_ms
+    first = np.flatnonzero(new)
+    return first, first + lengths(first, len(owner)) - 1
+
+
+def _differs(told: "Session | None", now: tuple[int, int]) -> bool:
+    return told is None or (told.last_ms, told.count) != now
+
+
+def _joined(parts: list[Closed]) -> Closed | None:
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    values = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Closed._fields if name != "values"}
+    return Closed(**columns, values=values)

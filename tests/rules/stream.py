@@ -1,11 +1,13 @@
 """Journal rows for the evaluator, written down shortly."""
 
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
 from rules.control import DEFAULT_SETTINGS, Settings, registry_record, rules_record, settings_record
 from rules.document import compile_rules
 from rules.evaluator import Evaluator, Outcome
+from rules.history import HistoryChunk
 from telemetry.readings import Decoded, no_packets
 
 START_MS = 1_763_000_000_000
@@ -33,6 +35,7 @@ class Shard:
         self.evaluator = Evaluator(0, 1)
         self.offset = 0
         self.outcomes: list[Outcome] = []
+        self.chunks: list[HistoryChunk] = []
         self.control(settings_record(settings), 0)
         self.control(registry_record(devices), 0)
         self.apply(rules, 0)
@@ -55,7 +58,15 @@ class Shard:
         return self._took(1, self.evaluator.on_tick(self.offset, START_MS + round(at_s * 1000)))
 
     def restart(self) -> None:
-        self.evaluator = Evaluator.restore(0, 1, self.evaluator.snapshot())
+        """Kill the evaluator and make it again, as a recovery does: from a snapshot that went through bytes, and the history's chunks."""
+        self.remember()
+        self.evaluator = Evaluator.restore(0, 1, pickle.loads(pickle.dumps(self.evaluator.snapshot())), self.chunks)
+
+    def remember(self) -> None:
+        """Put away the history since the last time, as an epoch's end does."""
+        chunk = self.evaluator.take_history()
+        if chunk is not None:
+            self.chunks.append(chunk)
 
     def alerts(self) -> list[tuple[str, str, str, float, float | None]]:
         """Return (phase, rule, subject, start, end), in seconds after START_MS."""

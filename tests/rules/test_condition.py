@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.condition import Comparison, Signal, Silence, parse_condition
+from rules.window import Window
 from telemetry.metrics import CATALOGUE
 
 
@@ -21,9 +22,15 @@ def read(text: str) -> Comparison | Silence:
         ("map < 8 kPa", Comparison(Signal("map"), "<", 60.004926068, "mm[Hg]")),
         ("spo2<90%", Comparison(Signal("spo2"), "<", 90.0, "%")),
         ("spo2 < 0.9 /", Comparison(Signal("spo2"), "<", 90.0, "%")),
-        ("mean(spo2, 10 s, 10 s) < 90 %", Comparison(Signal("spo2", "mean", 10_000), "<", 90.0, "%")),
-        ("count(spo2, 1 min, 1 min) < 30", Comparison(Signal("spo2", "count", 60_000), "<", 30.0, "1")),
-        ("stddev(temperature, 1 min, 1 min) > 1.8 degF", Comparison(Signal("temperature", "stddev", 60_000), ">", 1.0, "Cel")),
+        ("mean(spo2, 10 s, 10 s) < 90 %", Comparison(Signal("spo2", "mean", window=Window(10_000, 10_000, 0)), "<", 90.0, "%")),
+        ("count(spo2, 1 min, 1 min) < 30", Comparison(Signal("spo2", "count", window=Window(60_000, 60_000, 0)), "<", 30.0, "1")),
+        (
+            "stddev(temperature, 1 min, 1 min) > 1.8 degF",
+            Comparison(Signal("temperature", "stddev", window=Window(60_000, 60_000, 0)), ">", 1.0, "Cel"),
+        ),
+        ("mean(spo2, 30 s) < 90 %", Comparison(Signal("spo2", "mean", 30_000), "<", 90.0, "%")),
+        ("p95(spo2, 60 s, 10 s) < 90 %", Comparison(Signal("spo2", "p95", window=Window(60_000, 10_000, 0)), "<", 90.0, "%")),
+        ("count(shock, session 5 min) > 3", Comparison(Signal("shock", "count", window=Window(0, 0, 300_000)), ">", 3.0, "1")),
         ("absent(spo2, 60 s)", Silence("spo2", 60_000)),
         ("absent(device, 5 min)", Silence("", 300_000)),
     ],
@@ -41,7 +48,7 @@ def test_a_condition_reads_as_written(text, expected):
         ("temperature >", "is not understood at column"),
         ("temperature > 1e999", "too large a number"),
         ("meen(temperature, 1 s, 1 s) > 1", "unknown aggregate `meen`, did you mean `mean`?"),
-        ("mean(temperature, 5 s, 1 s) > 1", "windows must tumble"),
+        ("mean(temperature, 5 s, 7 s) > 1", "cannot begin every 7 s"),
         ("absent(spo2, 10 ms)", "shorter than one second"),
         ("", "is not understood at column 1"),
         ("temperature > 8 Cel and spo2 < 90 %", "is not understood"),

@@ -92,7 +92,7 @@ def test_a_backlog_of_two_hours_between_live_readings_tells_what_order_would_hav
     assert final_episodes(shard) == final_episodes(straight) == expected_episodes(world)
     assert len(final_episodes(shard)) == 6
     assert bits(final_windows(shard)) == bits(final_windows(straight))
-    assert shard.books().late == len(backlog)
+    assert shard.books().late == len(backlog) - 1  # the first row brings the first of both: neither is late yet
     assert shard.books().quarantined == {}
 
 

@@ -1,0 +1,202 @@
+"""The readings that late ones are judged with: of each series what was accepted within its horizon, sorted by (time, value), in columns.
+
+Theory of operation. All series share one pool of three arrays. A series owns a slab of it, a power of two long, and its readings stand
+side by side in the slab, sorted; so whatever needs a series' past is a slice. A reading in order is put behind the last one, by array
+operations for all series of a journal row at once; a late one is inserted by moving what is newer. A slab that is full is compacted when
+half of it was dropped, and else moved into one of twice the size, so that a reading is moved about once in its life. `drop` forgets the
+old end, by time; what is dropped is final. All readings of a series with a time at or before `floor_ms` are dropped, and none after it.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rules.columns import NEVER, Columns, Flags, Floats, Integers, begins, lengths
+
+FIRST_SLAB = 16
+FIRST_POOL = 1024
+
+
+class HistoryChunk(NamedTuple):
+    """Readings as they were accepted, one entry a reading: what makes the history again. Durable."""
+
+    rows: NDArray[np.int32]  # series
+    times_ms: Integers
+    values: Floats
+    positions: Integers  # of the message in the journal: partition << 48 | offset
+
+
+def spans(starts: Integers, counts: Integers) -> Integers:
+    """Return the indices `starts[i] .. starts[i] + counts[i] - 1` of all i, one after the other."""
+    if not len(counts):
+        return np.empty(0, np.int64)
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
+
+
+class History(Columns):
+    """`first[row]` to `end[row]` (exclusive) are the indices of a series' readings in `times_ms`, `values` and `positions`."""
+
+    spec = {
+        "base": (np.int64, 0),  # where the slab begins
+        "room": (np.int64, 0),  # its length; 0: none yet
+        "first": (np.int64, 0),
+        "end": (np.int64, 0),
+        "floor_ms": (np.int64, NEVER),
+    }
+    base: Integers
+    room: Integers
+    first: Integers
+    end: Integers
+    floor_ms: Integers
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times_ms: Integers = np.zeros(FIRST_POOL, np.int64)
+        self.values: Floats = np.zeros(FIRST_POOL)
+        self.positions: Integers = np.zeros(FIRST_POOL, np.int64)
+        self.used = 0
+        self._free: dict[int, list[int]] = {}  # bases of free slabs, by length
+        self._new: list[HistoryChunk] = []
+
+    # -- in -----------------------------------------------------------------------------------------------------------------------
+
+    def append(self, rows: Integers, times_ms: Integers, values: Floats, positions: Integers) -> None:
+        """Take readings sorted by (row, time, value), each later than, or at the time and above the value of, what its series holds."""
+        if not len(rows):
+            return
+        self._new.append(HistoryChunk(rows.astype(np.int32), times_ms, values, positions))
+        starts = np.flatnonzero(begins(rows))
+        touched, counts = rows[starts], lengths(starts, len(rows))
+        ends = self.end[touched]
+        full = ends + counts > self.base[touched] + self.room[touched]
+        if full.any():
+            self._make_room(touched[full], counts[full])
+            ends = self.end[touched]
+        at = ends if len(touched) == len(rows) else np.arange(len(rows)) + np.repeat(ends - starts, counts)
+        self.times_ms[at], self.values[at], self.positions[at] = times_ms, values, positions
+        self.end[touched] = ends + counts
+
+    def insert(self, row: int, times_ms: Integers, values: Floats, positions: Integers) -> None:
+        """Take late readings of one series, none of which it holds yet."""
+        self._new.append(HistoryChunk(np.full(len(times_ms), row, np.int32), times_ms, values, positions))
+        more = len(times_ms)
+        if self.end[row] + more > self.base[row] + self.room[row]:
+            self._make_room(np.array([row]), np.array([more]))
+        first, end = int(self.first[row]), int(self.end[row])
+        at = first + int(np.searchsorted(self.times_ms[first:end], times_ms.min(), "left"))
+        moved = [np.concatenate([pool[at:end], new]) for pool, new in zip(self._pools(), (times_ms, values, positions), strict=True)]
+        order = np.lexsort((moved[1], moved[0]))
+        for pool, column in zip(self._pools(), moved, strict=True):
+            pool[at : end + more] = column[order]
+        self.end[row] = end + more
+
+    def drop(self, rows: Integers, until_ms: Integers) -> None:
+        """Forget what is at or before a time, for each of some series."""
+        self.first[rows] = self.after(rows, until_ms)
+        self.floor_ms[rows] = np.maximum(self.floor_ms[rows], until_ms)
+
+    # -- out ----------------------------------------------------------------------------------------------------------------------
+
+    def at_or_after(self, rows: Integers, times_ms: Integers) -> Integers:
+        """Return for each series the index of its first reading at or after a time; `end` where there is none."""
+        return self.after(rows, times_ms - 1)
+
+    def after(self, rows: Integers, times_ms: Integers) -> Integers:
+        """Return for each series the index of its first reading after a time: a binary search over all of them at once."""
+        low, high = self.first[rows], self.end[rows]
+        for _ in range(int((high - low).max(initial=0)).bit_length()):
+            middle = (low + high) >> 1
+            right = (self.times_ms[np.minimum(middle, len(self.times_ms) - 1)] <= times_ms) & (middle < high)
+            low, high = np.where(right, middle + 1, low), np.where(right, high, middle)
+        return low
+
+    def holds(self, rows: Integers, times_ms: Integers, values: Floats) -> tuple[Flags, Flags]:
+        """Return for each reading whether the very same one is held, and whether one of its series and time is."""
+        at, end = self.at_or_after(rows, times_ms), self.end[rows]
+        same, taken = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+        look = np.flatnonzero(at < end)
+        while len(look):
+            look = look[self.times_ms[at[look]] == times_ms[look]]
+            taken[look] = True
+            same[look] |= self.values[at[look]] == values[look]
+            at[look] += 1
+            look = look[(at[look] < end[look]) & ~same[look]]
+        return same, taken
+
+    def counts(self) -> Integers:
+        return self.end[: self.length] - self.first[: self.length]
+
+    def size_bytes(self) -> int:
+        """Return the memory that it takes, spare room included."""
+        return 3 * self.times_ms.nbytes + super().size_bytes()
+
+    # -- state --------------------------------------------------------------------------------------------------------------------
+
+    def take_new(self) -> HistoryChunk | None:
+        """Return what was taken in since the last call."""
+        new, self._new = self._new, []
+        if not new:
+            return None
+        return HistoryChunk(*(np.concatenate(columns) for columns in zip(*new, strict=True)))
+
+    def refill(self, chunks: Iterable[HistoryChunk]) -> None:
+        """Take what `take_new` returned, all of it, in any order. `floor_ms` is set already: what is not after it is left out."""
+        kept = []
+        for chunk in chunks:
+            rows = chunk.rows.astype(np.int64)
+            if len(rows) and int(rows.max()) >= self.length:
+                msg = "the history is of more series than the snapshot knows: they do not belong together"
+                raise ValueError(msg)
+            above = chunk.times_ms > self.floor_ms[rows]
+            kept.append((rows[above], chunk.times_ms[above], chunk.values[above], chunk.positions[above]))
+        if not kept:
+            return
+        rows, times_ms, values, positions = (np.concatenate(columns) for columns in zip(*kept, strict=True))
+        order = np.lexsort((values, times_ms, rows))
+        self.append(rows[order], times_ms[order], values[order], positions[order])
+        self._new = []
+
+    # -- room ---------------------------------------------------------------------------------------------------------------------
+
+    def _pools(self) -> tuple[Integers, Floats, Integers]:
+        return self.times_ms, self.values, self.positions
+
+    def _make_room(self, rows: Integers, more: Integers) -> None:
+        """Give each series room for so many readings more behind its last one."""
+        held = self.end[rows] - self.first[rows]
+        needed = held + more
+        grow = 2 * needed > self.room[rows]
+        bases = self.base[rows]  # a copy
+        if grow.any():
+            room = np.maximum(FIRST_SLAB, 1 << np.ceil(np.log2(2 * needed[grow] - 1)).astype(np.int64))
+            for length in np.unique(room).tolist():
+                chosen = np.flatnonzero(grow)[room == length]
+                bases[chosen] = self._allocate(length, len(chosen))
+                self._release(rows[chosen])
+                self.room[rows[chosen]] = length
+        source, target = spans(self.first[rows], held), spans(bases, held)
+        for pool in self._pools():
+            pool[target] = pool[source]
+        self.base[rows] = self.first[rows] = bases
+        self.end[rows] = bases + held
+
+    def _allocate(self, length: int, count: int) -> Integers:
+        free = self._free.get(length, [])
+        reused = [free.pop() for _ in range(min(count, len(free)))]
+        missing = count - len(reused)
+        fresh = self.used + length * np.arange(missing)
+        self.used += length * missing
+        if self.used > len(self.times_ms):
+            room = max(self.used, len(self.times_ms) * 3 // 2)
+            self.times_ms, self.values, self.positions = (
+                np.concatenate([pool, np.zeros(room - len(pool), pool.dtype)]) for pool in self._pools()
+            )
+        return np.concatenate([np.array(reused, np.int64), fresh])
+
+    def _release(self, rows: Integers) -> None:
+        for base, room in zip(self.base[rows].tolist(), self.room[rows].tolist(), strict=True):
+            if room:
+                self._free.setdefault(room, []).append(base)
