@@ -26,8 +26,10 @@ from bytewax.operators.windowing import (
 )
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from rules.aggregates import summarise
-from tests.rules.stream import START_MS
+from rules.aggregates import AGGREGATES, summarise
+from rules.control import DEFAULT_SETTINGS
+from telemetry.blocks import pack, unpack
+from tests.rules.stream import START_MS, Packet, Shard
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FAR_MS = START_MS + 3_600_000
@@ -187,6 +189,42 @@ def test_a_window_has_the_summary_that_numpy_makes_of_what_the_stock_operator_co
     ours = summarised(cut(kind, readings), readings)
     assert len(ours) > 30
     assert ours == close_to({window: numpy_says(inside) for window, inside in collected.items()})
+
+
+def run_engine(kind: str, readings: list[Reading], batch: int) -> dict[Window, dict[str, float]]:
+    """Return the last summary that the engine told of each window that opened well before the far readings."""
+    size_ms, every_ms = KINDS[kind].size_ms, KINDS[kind].every_ms
+    chosen = DEFAULT_SETTINGS._replace(
+        windows_ms={"patient": size_ms if kind == "tumbling" else [size_ms, every_ms]},
+        grace_ms={"patient": 0},
+        horizon_ms={"patient": 60_000},
+    )
+    shard = Shard("rules: []", chosen)
+    for at in range(0, len(readings), batch):
+        packets: list[Packet] = [
+            ("patient", device, (time_ms - START_MS) / 1000, {"spo2": v}) for device, (time_ms, v) in readings[at : at + batch]
+        ]
+        shard.messages(packets[-1][2], *packets)
+    told: dict[Window, dict[str, float]] = {}
+    for block in (unpack(pack(block)) for outcome in shard.outcomes for block in outcome.windows):
+        for n, opens_ms in enumerate(block.columns["opens_ms"]):
+            if opens_ms < FAR_MS - 60_000:
+                device = block.series[block.columns["series"][n]].device
+                told[device, opens_ms] = {name: block.columns[name][n] for name in AGGREGATES}
+    assert shard.books().accepted == len(readings)
+    return told
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_engine_tells_the_windows_of_the_stock_operator(kind, batch):
+    """Readings in order, none late: what journal and history add changes nothing."""
+    readings = readings_of(seed=100 + batch)
+
+    collected = run_stock(collect_window, KINDS[kind], readings, batch)
+
+    told = run_engine(kind, readings, batch)
+    assert told == close_to({window: numpy_says(inside) for window, inside in collected.items()})
 
 
 Folded = tuple[int, float, float, float, float]
