@@ -85,8 +85,8 @@ def _why(at: int, readings: Readings, series: SeriesTable, future: bool, early: 
         unit = CATALOGUE[metric].unit if metric in CATALOGUE else ""
         return Reason.IMPLAUSIBLE, f"{metric} {readings.values[at]:g} {unit} is outside {low:g} to {high:g}"
     assert early
-    newest, oldest = format_ms(int(series.last_ms[row])), format_ms(int(series.oldest_ms[row]))
-    return Reason.TOO_LATE, f"time {format_ms(time_ms)} is before {oldest}, from where {metric} still counts; its newest is {newest}"
+    oldest = format_ms(int(series.oldest_ms[row]))
+    return Reason.TOO_LATE, f"time {format_ms(time_ms)} is before {oldest}: what {metric} was until then is final"
 
 
 class Admitted(NamedTuple):
@@ -139,18 +139,28 @@ def shed(admitted: Admitted, series: SeriesTable, most: Integers) -> tuple[Admit
     rows, times_ms, _, _ = admitted.readings
     starts = np.flatnonzero(begins(rows))
     touched, counts = rows[starts], lengths(starts, len(rows))
-    minutes = times_ms[starts + counts - 1] // MINUTE_MS
-    before = np.where(minutes == series.minute[touched], series.in_minute[touched], 0)
-    inside = before + counts
-    allowed = most[series.kind[touched]]
+    ends_ms = series.minute_ends_ms[touched]
+    first_ms, last_ms = times_ms[starts], times_ms[starts + counts - 1]
+    inside = series.in_minute[touched] + counts
+    allowed = most[series.kind[touched]] if len(most) > 1 else most[0]
+    unusual = (inside > allowed) | (last_ms >= ends_ms) | (first_ms < ends_ms - MINUTE_MS)
+    if not unusual.any():
+        series.in_minute[touched] = inside
+        return admitted, rows[:0]
+    fresh = unusual & (first_ms >= ends_ms) & (first_ms // MINUTE_MS == last_ms // MINUTE_MS) & (counts <= allowed)
+    inside[fresh] = counts[fresh]
+    ends_ms[fresh] = (first_ms[fresh] // MINUTE_MS + 1) * MINUTE_MS
     kept = np.ones(len(rows), np.bool_)
-    for at in np.flatnonzero((inside > allowed) | (times_ms[starts] // MINUTE_MS != minutes)).tolist():
+    for at in np.flatnonzero(unusual & ~fresh).tolist():
         group = slice(int(starts[at]), int(starts[at] + counts[at]))
-        row, minute = int(touched[at]), int(minutes[at])
-        kept[group] = _thinned(times_ms[group], int(allowed[at]), int(before[at]), minute, int(series.last_ms[row]))
-        inside[at] = before[at] + int((times_ms[group] // MINUTE_MS == minute).sum())
-    newest = minutes >= series.minute[touched]
-    series.minute[touched[newest]], series.in_minute[touched[newest]] = minutes[newest], inside[newest]
+        row, minute = int(touched[at]), int(last_ms[at]) // MINUTE_MS
+        most_here, before = int(most[series.kind[row]]), int(series.in_minute[row])
+        known = int(ends_ms[at]) // MINUTE_MS - 1
+        kept[group] = _thinned(times_ms[group], most_here, before, known, int(series.last_ms[row]))
+        latest = max(minute, known)
+        inside[at] = (before if latest == known else 0) + int((times_ms[group] // MINUTE_MS == latest).sum())
+        ends_ms[at] = (latest + 1) * MINUTE_MS
+    series.in_minute[touched], series.minute_ends_ms[touched] = inside, ends_ms
     if kept.all():
         return admitted, rows[:0]
     return Admitted(admitted.readings.take(kept), admitted.late[kept], admitted.duplicates, admitted.conflicts), rows[~kept]

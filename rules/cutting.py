@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rules.aggregates import AGGREGATES
-from rules.columns import FOREVER, Flags, Integers, begins
+from rules.columns import FOREVER, Integers, begins
 from rules.control import OTHER_GRACE_MS, OTHER_WINDOW_MS, Settings
 from rules.history import History
 from rules.metrics import MetricTable
@@ -42,7 +42,7 @@ class Cutting:
         ended: list[Closed | None] = []
         for kind, table in list(self.told.items()):
             if (table.window, table.grace_ms) != _form(settings, kind):
-                ended.append(table.close_all(self.series_past))
+                ended += [table.revise_due(FOREVER, self.series_past), table.close_all(self.series_past)]
                 del self.told[kind]
         for key, table in list(self.ruled.items()):
             if table.grace_ms != _grace_ms(settings, key[0], table.window):
@@ -81,56 +81,54 @@ class Cutting:
         for table in self.ruled.values():
             table.extend(self.metrics.length)
 
-    def arrived(self, rows: Integers, times_ms: Integers) -> tuple[list[Closed], list[Ruled]]:
-        """Take note of readings, sorted by series and time, that the history holds; returns the closed windows that they change."""
-        again: list[Closed] = []
-        ruled: list[Ruled] = []
+    def arrived(self, rows: Integers, times_ms: Integers, now_ms: int) -> None:
+        """Take note of readings, sorted by series and time, that the history holds already."""
         kinds = self.series.kind[rows] if len(self.told) > 1 else None
         for kind, table in self.told.items():
-            chosen = slice(None) if kinds is None else kinds == self.series.kinds.index(kind)
-            units, times = rows[chosen], times_ms[chosen]
-            if not len(units):
-                continue
-            closed = table.arrived(units, times, self.series_past)
-            table.schedule(units[begins(units)], self.series.last_ms, self.series.advanced_ms)
-            if closed is not None:
-                again.append(closed)
-            ruled += self._arrived_ruled(kind, self.series.signal[units], times)
-        return again, ruled
+            if kinds is None:
+                units, times = rows, times_ms
+            else:
+                chosen = kinds == self.series.kinds.index(kind)
+                units, times = rows[chosen], times_ms[chosen]
+            if len(units):
+                table.arrived(units, times, now_ms)
+                table.schedule(units[begins(units)], self.series.last_ms, self.series.advanced_ms)
+                self._arrived_ruled(kind, self.series.signal[units], times, now_ms)
 
-    def _arrived_ruled(self, kind: str, units: Integers, times_ms: Integers) -> list[Ruled]:
-        found = []
+    def _arrived_ruled(self, kind: str, units: Integers, times_ms: Integers, now_ms: int) -> None:
         for form, signals in self._signals.items():
             table = self.ruled[kind, form]
-            watched = self._watched(signals, units)
+            watched = signals[0].applies[units]
+            for other in signals[1:]:
+                watched = watched | other.applies[units]
             chosen, times = units[watched], times_ms[watched]
             if not len(chosen):
                 continue
             if self.metrics.series:  # readings of one metric may lie apart
                 order = np.lexsort((times, chosen))
                 chosen, times = chosen[order], times[order]
-            closed = table.arrived(chosen, times, self.metric_past)
+            table.arrived(chosen, times, now_ms)
             table.schedule(chosen[begins(chosen)], self.metrics.last_ms, self.metrics.advanced_ms)
-            if closed is not None:
-                found.append(Ruled(signals, closed, late=True))
-        return found
 
-    def _watched(self, signals: list[SignalTable], units: Integers) -> Flags:
-        watched = signals[0].applies[units]
-        for table in signals[1:]:
-            watched = watched | table.applies[units]
-        return watched
+    def revise_due(self, now_ms: int) -> tuple[list[Closed], list[Ruled]]:
+        """Return the closed windows that late readings changed, where it is time to tell. To be judged before others close."""
+        told = [table.revise_due(now_ms, self.series_past) for table in self.told.values()]
+        ruled = [(self._signals[form], table.revise_due(now_ms, self.metric_past)) for (_, form), table in self.ruled.items()]
+        return [closed for closed in told if closed is not None], [
+            Ruled(of, closed, late=True) for of, closed in ruled if closed is not None
+        ]
 
     def close_due(self, now_ms: int) -> tuple[list[Closed], list[Ruled]]:
-        """Return the windows that are due at a time of the journal's clock."""
-        series, metrics = self.series, self.metrics
+        """Return the windows that close at a time of the journal's clock."""
+        series, metrics, past = self.series, self.metrics, self.metric_past
         told = [table.close_due(now_ms, series.last_ms, series.advanced_ms, self.series_past) for table in self.told.values()]
-        ruled = []
-        for (_, form), table in self.ruled.items():
-            closed = table.close_due(now_ms, metrics.last_ms, metrics.advanced_ms, self.metric_past)
-            if closed is not None:
-                ruled.append(Ruled(self._signals[form], closed, late=False))
-        return [closed for closed in told if closed is not None], ruled
+        ruled = [
+            (self._signals[form], table.close_due(now_ms, metrics.last_ms, metrics.advanced_ms, past))
+            for (_, form), table in self.ruled.items()
+        ]
+        return [closed for closed in told if closed is not None], [
+            Ruled(of, closed, late=False) for of, closed in ruled if closed is not None
+        ]
 
     def reschedule(self) -> None:
         """Work out anew what is due when: the clocks were set."""

@@ -10,6 +10,7 @@ state from which windows and, where a reading is late, episodes are made (docs/d
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ from telemetry.alert import AlertEvent, Phase
 from telemetry.blocks import READING_COLUMNS, WINDOW_COLUMNS, Block
 from telemetry.books import Books
 from telemetry.metrics import CATALOGUE, Metric
-from telemetry.readings import Decoded, SeriesKey
+from telemetry.readings import NO_TIME, Decoded, SeriesKey
 from telemetry.reasons import Reason
 from telemetry.routing import partition_of
 
@@ -134,18 +135,20 @@ class Evaluator:
         admitted = admit(readings, self.series, self.history)
         back = self._heard(row, readings)
         alerts += back
-        admitted, left_out = shed(admitted, self.series, self._most_per_minute)
-        if len(left_out):
-            alerts += self._flooded(row, left_out)
+        if len(admitted.late):
+            admitted, left_out = shed(admitted, self.series, self._most_per_minute)
+            if len(left_out):
+                alerts += self._flooded(row, left_out)
         self.counts["duplicate"] += admitted.duplicates
         self.counts["accepted"] += len(admitted.late)
         self.counts["late"] += int(admitted.late.sum())
         self.counts["conflicts"] += admitted.conflicts
-        blocks, judged = self._evaluate(row, admitted) if len(admitted.late) else ([], [])
+        if len(admitted.late):
+            alerts += self._evaluate(row, admitted)
         if back:
-            judged += self._told_after_all(row)
+            alerts += self._told_after_all(row)
         stored = self._readings_block(admitted.readings) if self.settings.store_readings else None
-        return self._outcome(row, offset + count, alerts + judged, blocks, stored, refused)
+        return self._outcome(row, offset + count, alerts, [], stored, refused)
 
     def on_tick(self, offset: int, now_ms: int) -> Outcome:
         """Take a tick: nothing came until now."""
@@ -172,27 +175,26 @@ class Evaluator:
     # -- what a row's readings lead to --------------------------------------------------------------------------------------------
 
     def _rows(self, decoded: Decoded, now_ms: int) -> list[int]:
+        """Return the series of every value, in order, making those that are new."""
         packets, timed = decoded.packets, self.registry.timed
-        rows: list[int] = []
-        known = self.series.packet_rows
-        for number, shape in enumerate(zip(packets.kinds, packets.devices, packets.metrics, strict=True)):
-            found = known(shape)
+        known = self.series.packet_rows(zip(packets.kinds, packets.devices, packets.metrics, strict=True))
+        for number, found in enumerate(known):
             if found is None:
                 before = self.series.length
-                time_ms = packets.times_ms[number]
-                kind, device, _ = shape
+                kind, device, metrics = packets.kinds[number], packets.devices[number], packets.metrics[number]
+                time_ms = now_ms if packets.times_ms[number] == NO_TIME else packets.times_ms[number]
                 assignment = self.registry.assignment(kind, device, time_ms)
-                found = self.series.add_packet(shape, assignment, self.catalogue, timed=device in timed)
+                known[number] = self.series.add_packet((kind, device, metrics), assignment, self.catalogue, timed=device in timed)
                 for row in range(before, self.series.length):
                     self._link(row, now_ms)
-            rows += found
-        return rows
+        return list(chain.from_iterable(known))  # type: ignore[arg-type]  # none is None by now
 
     def _link(self, row: int, now_ms: int) -> None:
         """Connect a series to its metric, the rules and the windows."""
         key, tags = self.series.keys[row], self.series.tags[row]
         subject = Subject(key.kind, key.subject, tags)
         metric = self.series.signal[row] = self.metrics.add(subject, key.metric, row, self.series.devices)
+        self.series.oldest_ms[row] = self.metrics.settled_ms[metric] + 1
         self.watch.link(metric, subject, key.metric)
         self._await(row, now_ms)
         self.history.extend(row + 1)
@@ -235,7 +237,7 @@ class Evaluator:
         self.quarantined[Reason.FLOOD] += len(left_out)
         return self._offended(row, [Refused(Reason.FLOOD, series, 0, "") for series in np.unique(left_out).tolist()])
 
-    def _evaluate(self, row: Row, admitted: Admitted) -> tuple[list[Block], list[AlertEvent]]:
+    def _evaluate(self, row: Row, admitted: Admitted) -> list[AlertEvent]:
         readings, late, _, _ = admitted
         rows, times_ms, values, messages = readings
         metrics = self.series.signal[rows]
@@ -249,9 +251,8 @@ class Evaluator:
         decided = self.judging.on_readings(self.watch.readings, seen)
         for table in self.watch.trailing:
             decided += self.judging.on_trailing(table, seen)
-        again, ruled = self.cutting.arrived(rows, times_ms)
-        decided += self._judge_windows(ruled)
-        return self._blocks(again), self._events(row, decided)
+        self.cutting.arrived(rows, times_ms, row.now_ms)
+        return self._events(row, decided)
 
     def _remember(self, readings: Readings, positions: Integers, late: Any) -> None:
         rows, times_ms, values, _ = readings
@@ -260,11 +261,7 @@ class Evaluator:
             return
         new = ~late
         self.history.append(rows[new], times_ms[new], values[new], positions[new])
-        rows, times_ms, values, positions = rows[late], times_ms[late], values[late], positions[late]
-        starts = np.flatnonzero(begins(rows)).tolist()
-        for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-            part = slice(start, end)
-            self.history.insert(int(rows[start]), times_ms[part], values[part], positions[part])
+        self.history.insert(rows[late], times_ms[late], values[late], positions[late])
 
     def _advance(self, row: Row, new: Readings) -> None:
         """Move the clocks of series and metrics to their newest readings."""
@@ -285,15 +282,18 @@ class Evaluator:
             metrics.last_ms[of] = newest_ms
         metrics.advanced_ms[of] = row.now_ms
 
-    def _judge_windows(self, ruled: list[Ruled]) -> list[Decided]:
-        decided = []
+    def _windows_told(self, row: Row, due: tuple[list[Closed], list[Ruled]], windows: list[Block]) -> list[AlertEvent]:
+        """Add windows to those that are to be told, and show them to the rules."""
+        told, ruled = due
+        windows += self._blocks(told)
+        decided: list[Decided] = []
         for signals, closed, late in ruled:
             for table in signals:
                 assert table.signal is not None
                 values = closed.values[table.signal.aggregate].astype(np.float64)
                 flags = np.full(len(closed.units), late)
                 decided += self.judging.on_windows(table, Seen(closed.units, closed.closes_ms, values, closed.positions, None, flags))
-        return decided
+        return self._events(row, decided)
 
     def _events(self, row: Row, decided: list[Decided]) -> list[AlertEvent]:
         version, after_ms = self.watch.rules.version, self.settings.historic_after_ms
@@ -339,10 +339,14 @@ class Evaluator:
     ) -> Outcome:
         books = None
         if row.home:
-            told, ruled = self.cutting.close_due(row.now_ms)
-            windows += self._blocks(told)
-            alerts += self._events(row, self._judge_windows(ruled))
+            settles = row.now_ms // SETTLE_EVERY_MS != self.settle_ms // SETTLE_EVERY_MS
+            revised = self.cutting.revise_due(FOREVER if settles else row.now_ms)  # what is to become final must be told before
+            alerts += self._windows_told(row, revised, windows)
+            alerts += self._windows_told(row, self.cutting.close_due(row.now_ms), windows)
             alerts += self._on_the_clock(row, end)
+            if settles:
+                self.settle_ms = row.now_ms
+                self._settle(row.now_ms)
             if row.now_ms // BOOKS_EVERY_MS != self.books_ms // BOOKS_EVERY_MS:
                 self.books_ms = row.now_ms
                 books = self.books(end, row.now_ms)
@@ -356,9 +360,6 @@ class Evaluator:
         fallen += self.watch.silence.due(now_ms)
         alerts = [silence_event(item, version, self.partition, end - 1, now_ms) for item in fallen]
         alerts += [offence_event(offence, version, now_ms) for offence in self.offences.over(now_ms)]
-        if now_ms // SETTLE_EVERY_MS != self.settle_ms // SETTLE_EVERY_MS:
-            self.settle_ms = now_ms
-            self._settle(now_ms)
         return alerts
 
     def books(self, end: int, now_ms: int) -> Books:

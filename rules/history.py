@@ -41,13 +41,13 @@ class History(Columns):
 
     spec = {
         "base": (np.int64, 0),  # where the slab begins
-        "room": (np.int64, 0),  # its length; 0: none yet
+        "limit": (np.int64, 0),  # where it ends
         "first": (np.int64, 0),
         "end": (np.int64, 0),
         "floor_ms": (np.int64, NEVER),
     }
     base: Integers
-    room: Integers
+    limit: Integers
     first: Integers
     end: Integers
     floor_ms: Integers
@@ -71,7 +71,7 @@ class History(Columns):
         starts = np.flatnonzero(begins(rows))
         touched, counts = rows[starts], lengths(starts, len(rows))
         ends = self.end[touched]
-        full = ends + counts > self.base[touched] + self.room[touched]
+        full = ends + counts > self.limit[touched]
         if full.any():
             self._make_room(touched[full], counts[full])
             ends = self.end[touched]
@@ -79,19 +79,23 @@ class History(Columns):
         self.times_ms[at], self.values[at], self.positions[at] = times_ms, values, positions
         self.end[touched] = ends + counts
 
-    def insert(self, row: int, times_ms: Integers, values: Floats, positions: Integers) -> None:
-        """Take late readings of one series, none of which it holds yet."""
-        self._new.append(HistoryChunk(np.full(len(times_ms), row, np.int32), times_ms, values, positions))
-        more = len(times_ms)
-        if self.end[row] + more > self.base[row] + self.room[row]:
-            self._make_room(np.array([row]), np.array([more]))
-        first, end = int(self.first[row]), int(self.end[row])
-        at = first + int(np.searchsorted(self.times_ms[first:end], times_ms.min(), "left"))
-        moved = [np.concatenate([pool[at:end], new]) for pool, new in zip(self._pools(), (times_ms, values, positions), strict=True)]
-        order = np.lexsort((moved[1], moved[0]))
+    def insert(self, rows: Integers, times_ms: Integers, values: Floats, positions: Integers) -> None:
+        """Take late readings sorted by (row, time, value), none of which is held yet."""
+        self._new.append(HistoryChunk(rows.astype(np.int32), times_ms, values, positions))
+        starts = np.flatnonzero(begins(rows))
+        touched, counts = rows[starts], lengths(starts, len(rows))
+        full = self.end[touched] + counts > self.limit[touched]
+        if full.any():
+            self._make_room(touched[full], counts[full])
+        at, ends = self.at_or_after(touched, times_ms[starts]), self.end[touched]
+        newer = spans(at, ends - at)
+        which = np.concatenate([np.repeat(np.arange(len(touched)), ends - at), np.repeat(np.arange(len(touched)), counts)])
+        moved = [np.concatenate([pool[newer], new]) for pool, new in zip(self._pools(), (times_ms, values, positions), strict=True)]
+        order = np.lexsort((moved[1], moved[0], which))
+        target = spans(at, ends - at + counts)
         for pool, column in zip(self._pools(), moved, strict=True):
-            pool[at : end + more] = column[order]
-        self.end[row] = end + more
+            pool[target] = column[order]
+        self.end[touched] = ends + counts
 
     def drop(self, rows: Integers, until_ms: Integers) -> None:
         """Forget what is at or before a time, for each of some series."""
@@ -168,7 +172,7 @@ class History(Columns):
         """Give each series room for so many readings more behind its last one."""
         held = self.end[rows] - self.first[rows]
         needed = held + more
-        grow = 2 * needed > self.room[rows]
+        grow = 2 * needed > self.limit[rows] - self.base[rows]
         bases = self.base[rows]  # a copy
         if grow.any():
             room = np.maximum(FIRST_SLAB, 1 << np.ceil(np.log2(2 * needed[grow] - 1)).astype(np.int64))
@@ -176,7 +180,7 @@ class History(Columns):
                 chosen = np.flatnonzero(grow)[room == length]
                 bases[chosen] = self._allocate(length, len(chosen))
                 self._release(rows[chosen])
-                self.room[rows[chosen]] = length
+                self.limit[rows[chosen]] = bases[chosen] + length
         source, target = spans(self.first[rows], held), spans(bases, held)
         for pool in self._pools():
             pool[target] = pool[source]
@@ -197,6 +201,6 @@ class History(Columns):
         return np.concatenate([np.array(reused, np.int64), fresh])
 
     def _release(self, rows: Integers) -> None:
-        for base, room in zip(self.base[rows].tolist(), self.room[rows].tolist(), strict=True):
-            if room:
-                self._free.setdefault(room, []).append(base)
+        for base, limit in zip(self.base[rows].tolist(), self.limit[rows].tolist(), strict=True):
+            if limit > base:
+                self._free.setdefault(limit - base, []).append(base)

@@ -1,7 +1,7 @@
 """The series of one shard: who they belong to, what came last, and what they can plausibly be. One row a series, for ever."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class SeriesTable(Columns):
         "signal": (np.int64, -1),  # row of its metric in the signal table
         "silence": (np.int64, -1),  # row in the silence table, for the metric
         "device_silence": (np.int64, -1),  # for the whole device
-        "minute": (np.int64, NEVER),  # the latest minute of event time, and how many readings it brought
+        "minute_ends_ms": (np.int64, NEVER),  # the end of the latest minute of event time, and how many readings that minute brought
         "in_minute": (np.int64, 0),
     }
     derived = ("kind", "signal")  # not in the snapshot: they follow from the rest
@@ -48,7 +48,7 @@ class SeriesTable(Columns):
     signal: Integers
     silence: Integers
     device_silence: Integers
-    minute: Integers
+    minute_ends_ms: Integers
     in_minute: Integers
 
     def __init__(self) -> None:
@@ -62,9 +62,9 @@ class SeriesTable(Columns):
         self._rows_of_packet: dict[tuple[PacketShape, str] | PacketShape, list[int]] = {}
         self._names: tuple[str, list[Any], list[int]] | None = None
 
-    def packet_rows(self, shape: PacketShape) -> list[int] | None:
-        """Return the rows of a packet's values, or None where some of its series are new."""
-        return self._rows_of_packet.get(shape)
+    def packet_rows(self, shapes: Iterable[PacketShape]) -> list[list[int] | None]:
+        """Return for each packet the rows of its values, or None where some of its series are new or depend on the time."""
+        return list(map(self._rows_of_packet.get, shapes))
 
     def add_packet(self, shape: PacketShape, assignment: Assignment, catalogue: Mapping[str, Metric], *, timed: bool) -> list[int]:
         """Return the rows of a packet's values, making the series that are new; NO_SERIES where the table is full.

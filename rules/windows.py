@@ -4,7 +4,7 @@ Theory of operation. No sums are kept: a window is made of the readings that the
 late. A unit (a series, or a signal of a subject) knows the earliest of its windows that is open and holds a reading, and up to which window
 all are closed. Its watermark is its latest event time, and runs on with the journal's clock while nothing comes; a window is due when
 the watermark reaches its end plus grace, and `due_ms` is the journal time at which that will be. `closed_to` never goes back, so what
-falls below it is a revision: the same for every order of arrival in the end.
+falls below it is a revision, told within a second: the same for every order of arrival in the end.
 """
 
 from collections.abc import Collection
@@ -18,6 +18,9 @@ from rules.columns import FOREVER, NEVER, Columns, Integers, begins, lengths
 from rules.history import spans
 from rules.past import Slices
 from rules.window import Window
+
+REVISE_EVERY_MS = 1000
+"""Windows that late readings changed are told anew at most so often, on the journal's clock: a backlog is one revision, not hundreds."""
 
 NONE = FOREVER
 """No open window."""
@@ -68,29 +71,40 @@ class WindowTable(Columns):
         super().__init__()
         self.window, self.grace_ms, self.wanted = window, grace_ms, tuple(wanted)
         self.next_due_ms = FOREVER  # no window is due before
+        self.dirty: dict[tuple[int, int], int] = {}  # (unit, number) -> readings that fell into it since it was told last
+        self.revise_at_ms = FOREVER
         self.revised: dict[tuple[int, int], int] = {}  # (unit, opens_ms) -> the last revision that was told, where it is not the first
         self.sessions: dict[int, dict[int, Session]] = {}  # by unit and opens_ms: what was told
 
     # -- readings come ------------------------------------------------------------------------------------------------------------
 
-    def arrived(self, units: Integers, times_ms: Integers, past: Past) -> Closed | None:
-        """Take note of readings, sorted by unit and time, that the past holds already; returns the closed windows that they change.
-
-        `schedule` must follow.
-        """
+    def arrived(self, units: Integers, times_ms: Integers, now_ms: int) -> None:
+        """Take note of readings, sorted by unit and time, that the past holds already. `schedule` must follow."""
         starts = np.flatnonzero(begins(units))
         touched, first_ms = units[starts], times_ms[starts]
-        if self.window.gap_ms:
-            return self._into_sessions(touched, first_ms, past)
-        earliest = (first_ms - self.window.size_ms) // self.window.every_ms + 1
         closed_to = self.closed_to[touched]
-        self.next[touched] = np.minimum(self.next[touched], np.maximum(earliest, closed_to))
-        behind = earliest < closed_to
-        if not behind.any():
-            return None
-        counts = lengths(starts, len(units))
-        again = np.repeat(behind, counts)
-        return self._again(units[again], times_ms[again], past)
+        if self.window.gap_ms:
+            behind = first_ms < closed_to
+            fresh = touched[~behind]
+            self.next[fresh] = np.minimum(self.next[fresh], first_ms[~behind])
+            for unit in touched[behind].tolist():
+                self.dirty[unit, NEVER] = 0
+        else:
+            earliest = (first_ms - self.window.size_ms) // self.window.every_ms + 1
+            self.next[touched] = np.minimum(self.next[touched], np.maximum(earliest, closed_to))
+            behind = earliest < closed_to
+            if behind.any():
+                again = np.repeat(behind, lengths(starts, len(units)))
+                self._note(units[again], times_ms[again])
+        if self.dirty:
+            self.revise_at_ms = min(self.revise_at_ms, (now_ms // REVISE_EVERY_MS + 1) * REVISE_EVERY_MS)
+
+    def _note(self, units: Integers, times_ms: Integers) -> None:
+        """Note the closed windows into which readings fall, and how many do."""
+        size, every = self.window.size_ms, self.window.every_ms
+        for unit, time_ms, closed_to in zip(units.tolist(), times_ms.tolist(), self.closed_to[units].tolist(), strict=True):
+            for number in range((time_ms - size) // every + 1, min(time_ms // every + 1, closed_to)):
+                self.dirty[unit, number] = self.dirty.get((unit, number), 0) + 1
 
     def schedule(self, units: Integers, last_ms: Integers, advanced_ms: Integers) -> None:
         """Work out when the open windows of some units are due, from their latest event time and when it came, by unit."""
@@ -175,16 +189,16 @@ class WindowTable(Columns):
         revisions = np.ones(len(units), np.int64)
         return Closed(units, opens_ms, opens_ms + self.window.size_ms, revisions, values, part.latest_positions())
 
-    def _again(self, units: Integers, times_ms: Integers, past: Past) -> Closed | None:
-        """Return the closed windows into which readings fall, as they are with them."""
-        size, every = self.window.size_ms, self.window.every_ms
-        numbers = times_ms[:, None] // every - np.arange(-(-size // every))
-        owners = np.broadcast_to(units[:, None], numbers.shape)
-        inside = (numbers * every + size > times_ms[:, None]) & (numbers < self.closed_to[owners])
-        pairs, added = np.unique(np.stack([owners[inside], numbers[inside]], axis=1), axis=0, return_counts=True)
-        if not len(pairs):
+    def revise_due(self, now_ms: int, past: Past) -> Closed | None:
+        """Return the closed windows into which readings fell since this was last due, as they are with them."""
+        if not self.dirty or now_ms < self.revise_at_ms:
             return None
-        units, numbers = pairs[:, 0], pairs[:, 1]
+        dirty, self.dirty, self.revise_at_ms = sorted(self.dirty.items()), {}, FOREVER
+        if self.window.gap_ms:
+            changed = [self._changed_sessions(unit, past) for (unit, _), _ in dirty]
+            return _joined([item for item in changed if item is not None])
+        size, every = self.window.size_ms, self.window.every_ms
+        units, numbers, added = (np.array(column) for column in zip(*((*key, count) for key, count in dirty), strict=True))
         part = past.between(units, numbers * every, numbers * every + size)
         closed = self._summaries(units, numbers, part)
         for at, unit in enumerate(units.tolist()):
@@ -220,14 +234,6 @@ class WindowTable(Columns):
         gathered = Slices(chosen.starts, chosen.counts, times_ms, part.values[index], part.positions[index])
         return self._tell_sessions(units[owners], times_ms[first], times_ms[last], gathered, {})
 
-    def _into_sessions(self, units: Integers, first_ms: Integers, past: Past) -> Closed | None:
-        """Open sessions, or change closed ones, from the first reading of each unit on."""
-        behind = first_ms < self.closed_to[units]
-        fresh = units[~behind]
-        self.next[fresh] = np.minimum(self.next[fresh], first_ms[~behind])
-        changed = [self._changed_sessions(unit, past) for unit in units[behind].tolist()]
-        return _joined([item for item in changed if item is not None])
-
     def _changed_sessions(self, unit: int, past: Past) -> Closed | None:
         """Return the sessions of a unit that are not what was told of them; those that are open again are withdrawn meanwhile."""
         part, first, last = self._all_sessions(unit, past)
@@ -235,6 +241,7 @@ class WindowTable(Columns):
         closed = times_ms[last] + self.window.gap_ms <= self.closed_to[unit]
         still_open = first[~closed]
         self.next[unit] = int(times_ms[still_open[0]]) if len(still_open) else NONE
+        self.due_ms[unit], self.next_due_ms = NEVER, NEVER  # looked at anew
         told = self.sessions.get(unit, {})
         now = {int(times_ms[a]): (int(times_ms[b]), int(b - a + 1)) for a, b in zip(first[closed], last[closed], strict=True)}
         settled = int(self.settled_ms[unit])
@@ -319,14 +326,15 @@ class WindowTable(Columns):
             self.settled_ms[unit] = needed[at]
         return needed
 
-    def dump_told(self) -> tuple[dict[str, Any], Any, Any]:
+    def dump_told(self) -> tuple[Any, ...]:
         """Return the state as plain values and arrays."""
         sessions = {unit: {opens: tuple(told) for opens, told in held.items()} for unit, held in self.sessions.items()}
-        return self.dump(), dict(self.revised), sessions
+        return self.dump(), dict(self.revised), sessions, dict(self.dirty), self.revise_at_ms
 
-    def restore_told(self, dumped: tuple[dict[str, Any], Any, Any]) -> None:
+    def restore_told(self, dumped: tuple[Any, ...]) -> None:
         """Take what `dump_told` returned."""
-        columns, revised, sessions = dumped
+        columns, revised, sessions, dirty, self.revise_at_ms = dumped
+        self.dirty = dict(dirty)
         self.restore(columns)
         self.revised = dict(revised)
         self.sessions = {unit: {opens: Session(*told) for opens, told in held.items()} for unit, held in sessions.items()}

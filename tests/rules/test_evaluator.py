@@ -187,7 +187,7 @@ def test_late_readings_count_in_their_window_before_it_is_told_and_after():
     block = shard.outcomes[-2].windows[0]
 
     assert (block.columns["count"][0], block.columns["last"][0], block.columns["revision"][0]) == (4, 99.0, 1)
-    again = shard.outcomes[-1].windows[0]
+    again = shard.tick(18).windows[0]
     assert (again.columns["count"][0], again.columns["last"][0], again.columns["revision"][0]) == (5, 99.0, 2)
 
 
