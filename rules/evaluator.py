@@ -7,9 +7,8 @@ array operations; only readings that a rule may care about become Python objects
 state from which windows and, where a reading is late, episodes are made (docs/design/007).
 """
 
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -19,9 +18,6 @@ from rules.admission import Admitted, Readings, Refused, admit, flatten, refuse,
 from rules.columns import FOREVER, NEVER, Integers, begins
 from rules.control import (
     DEFAULT_SETTINGS,
-    OTHER_HISTORY_READINGS,
-    OTHER_HORIZON_MS,
-    OTHER_MAX_PER_MINUTE,
     Settings,
     read_catalogue,
     read_record,
@@ -34,48 +30,25 @@ from rules.history import History, HistoryChunk
 from rules.judging import OFFSET_BITS, Decided, Judging, Seen
 from rules.metrics import MetricTable, Subject
 from rules.offences import Offences
+from rules.outcome import Outcome, Quarantined, quarantined, readings_block, window_blocks
 from rules.registry import Registry
 from rules.series import NO_SERIES, SeriesTable
+from rules.settling import SETTLE_EVERY_MS, Settling
+from rules.silence import Fallen
 from rules.track import Verdict
 from rules.watch import Watch
 from rules.windows import Closed
 from telemetry.alert import AlertEvent, Phase
-from telemetry.blocks import READING_COLUMNS, WINDOW_COLUMNS, Block
+from telemetry.blocks import Block
 from telemetry.books import Books
 from telemetry.metrics import CATALOGUE, Metric
-from telemetry.readings import NO_TIME, Decoded, SeriesKey
+from telemetry.readings import NO_TIME, Decoded
 from telemetry.reasons import Reason
 from telemetry.routing import partition_of
 
 BOOKS_EVERY_MS = 1000
-SETTLE_EVERY_MS = 60_000
-PATIENCE_MS = 24 * 3_600_000
-"""A device that is silent for longer than this holds up no longer what becomes final of a metric that others bring too."""
-
-SETTLE_SHARE = 8  # what is behind the horizon by an eighth of it is settled
 SNAPSHOT_VERSION = 2
 COUNTED = ("messages", "ticks", "controls", "retained", "statuses", "unreadable", "received", "accepted", "duplicate", "late", "conflicts")
-
-
-class Quarantined(NamedTuple):
-    """A message, or one reading of it, that was not taken."""
-
-    message: int  # index in the journal row
-    reason: Reason
-    detail: str
-    metric: str
-    kind: str
-    device: str
-
-
-class Outcome(NamedTuple):
-    """What one journal row led to, in the order in which it is to be told."""
-
-    alerts: list[AlertEvent]
-    windows: list[Block]
-    readings: Block | None
-    quarantined: list[Quarantined]
-    books: Books | None
 
 
 class Row(NamedTuple):
@@ -109,6 +82,7 @@ class Evaluator:
         self.series, self.metrics, self.history = series, metrics, History()
         self.cutting = Cutting(series, metrics, self.history)
         self.judging = Judging(metrics, self.history, series.devices, self.cutting, self.partition)
+        self.settling = Settling(series, metrics, self.history, self.judging, self.cutting)
         self._define()
 
     # -- rows in ---------------------------------------------------------------------------------------------------------------
@@ -129,14 +103,14 @@ class Evaluator:
         alerts = self._statuses(row, decoded)
         readings = flatten(packets, self._rows(decoded, now_ms), now_ms)
         readings, impossible = refuse(readings, self.series, now_ms, self.settings.max_skew_ms)
-        refused += [self._quarantined(item) for item in impossible]
+        refused += [quarantined(item, self.series) for item in impossible]
         self.quarantined.update(item.reason for item in refused)
         alerts += self._offended(row, impossible)
         admitted = admit(readings, self.series, self.history)
         back = self._heard(row, readings)
         alerts += back
         if len(admitted.late):
-            admitted, left_out = shed(admitted, self.series, self._most_per_minute)
+            admitted, left_out = shed(admitted, self.series, self.settling.most_per_minute)
             if len(left_out):
                 alerts += self._flooded(row, left_out)
         self.counts["duplicate"] += admitted.duplicates
@@ -147,7 +121,7 @@ class Evaluator:
             alerts += self._evaluate(row, admitted)
         if back:
             alerts += self._told_after_all(row)
-        stored = self._readings_block(admitted.readings) if self.settings.store_readings else None
+        stored = readings_block(admitted.readings, self.series) if self.settings.store_readings else None
         return self._outcome(row, offset + count, alerts, [], stored, refused)
 
     def on_tick(self, offset: int, now_ms: int) -> Outcome:
@@ -202,7 +176,7 @@ class Evaluator:
             self.cutting.extend()
         else:
             self.cutting.add_kind(key.kind)
-            self._know_kinds()
+            self.settling.define(self.settings, self.watch)
 
     def _statuses(self, row: Row, decoded: Decoded) -> list[AlertEvent]:
         ended = []
@@ -273,7 +247,7 @@ class Evaluator:
         series.last_ms[touched], series.last_value[touched], series.advanced_ms[touched] = newest_ms, new.values[ends], row.now_ms
         self.latest_ms = max(self.latest_ms, int(newest_ms.max()))
         of = series.signal[touched]
-        series.oldest_ms[touched] = np.maximum(newest_ms - self._horizon_ms[series.kind[touched]], metrics.settled_ms[of] + 1)
+        series.oldest_ms[touched] = np.maximum(newest_ms - self.settling.horizon_ms[series.kind[touched]], metrics.settled_ms[of] + 1)
         if metrics.series:
             ahead = newest_ms > metrics.last_ms[of]
             of, newest_ms = of[ahead], newest_ms[ahead]
@@ -285,7 +259,7 @@ class Evaluator:
     def _windows_told(self, row: Row, due: tuple[list[Closed], list[Ruled]], windows: list[Block]) -> list[AlertEvent]:
         """Add windows to those that are to be told, and show them to the rules."""
         told, ruled = due
-        windows += self._blocks(told)
+        windows += window_blocks(told, self.series)
         decided: list[Decided] = []
         for signals, closed, late in ruled:
             for table in signals:
@@ -346,7 +320,7 @@ class Evaluator:
             alerts += self._on_the_clock(row, end)
             if settles:
                 self.settle_ms = row.now_ms
-                self._settle(row.now_ms)
+                self.settling.settle(list(self.watch.tables()), row.now_ms)
             if row.now_ms // BOOKS_EVERY_MS != self.books_ms // BOOKS_EVERY_MS:
                 self.books_ms = row.now_ms
                 books = self.books(end, row.now_ms)
@@ -356,7 +330,7 @@ class Evaluator:
     def _on_the_clock(self, row: Row, end: int) -> list[AlertEvent]:
         """Return what follows from the time alone: absences, offences that are over, assignments that begin or end."""
         version, now_ms = self.watch.rules.version, row.now_ms
-        fallen = self._expect_assigned(now_ms) if now_ms >= self.registry_due_ms else []
+        fallen = self._expect(now_ms) if now_ms >= self.registry_due_ms else []
         fallen += self.watch.silence.due(now_ms)
         alerts = [silence_event(item, version, self.partition, end - 1, now_ms) for item in fallen]
         alerts += [offence_event(offence, version, now_ms) for offence in self.offences.over(now_ms)]
@@ -382,98 +356,12 @@ class Evaluator:
         columns = [self.series, self.metrics, *self.watch.tables(), *self.cutting.told.values(), *self.cutting.ruled.values()]
         return self.history.size_bytes() + sum(table.size_bytes() for table in columns)
 
-    def _quarantined(self, item: Refused) -> Quarantined:
-        if item.row == NO_SERIES:
-            return Quarantined(item.message, item.reason, item.detail, "?", "", "")
-        key = self.series.keys[item.row]
-        return Quarantined(item.message, item.reason, item.detail, key.metric, self.series.topic_kinds[item.row], key.device)
-
-    def _readings_block(self, readings: Readings) -> Block | None:
-        if not len(readings.rows):
-            return None
-        series, keys = self._local(readings.rows)
-        return Block(keys, dict(zip(READING_COLUMNS, (series, _array("q", readings.times_ms), _array("d", readings.values)), strict=True)))
-
-    def _blocks(self, closed: Sequence[Closed]) -> list[Block]:
-        blocks = []
-        for item in closed:
-            series, keys = self._local(item.units)
-            values = {**item.values, "opens_ms": item.opens_ms, "closes_ms": item.closes_ms, "revision": item.revisions}
-            columns = {name: _array("q" if values[name].dtype == np.int64 else "d", values[name]) for name in WINDOW_COLUMNS[1:]}
-            blocks.append(Block(keys, {"series": series, **columns}))
-        return blocks
-
-    def _local(self, rows: Integers) -> "tuple[array[int], list[SeriesKey]]":
-        """Return the index of each row among the different rows, and their keys. Equal rows stand together."""
-        first = begins(rows)
-        local = np.cumsum(first) - 1
-        return _array("i", local.astype(np.int32)), [self.series.keys[row] for row in rows[first].tolist()]
-
-    # -- what becomes final ----------------------------------------------------------------------------------------------------------
-
-    @property
-    def retention_ms(self) -> int:
-        """How old, on the journal's clock, a chunk of the history may become before it can go."""
-        kinds = self.series.kinds or list(self.settings.horizon_ms)
-        needed = max(self._horizon(kind) + self._reach_ms(kind) for kind in kinds)
-        return 2 * needed + PATIENCE_MS + self.settings.max_skew_ms + 10 * SETTLE_EVERY_MS
-
-    def _settle(self, now_ms: int) -> None:
-        """Let what is behind the horizon become final, a good part of it at once."""
-        series, metrics, history = self.series, self.metrics, self.history
-        if not metrics.length:
-            return
-        of, kinds = series.signal[: series.length], series.kind[: series.length]
-        rows = np.arange(series.length)
-        held = history.counts()
-        watermark = series.last_ms[rows] + np.maximum(now_ms - series.advanced_ms[rows] - PATIENCE_MS, 0)
-        until = metrics.last_ms[: metrics.length].copy()
-        np.minimum.at(until, of, watermark - self._horizon_ms[kinds] - 1)
-        crowded = np.flatnonzero(4 * held > 5 * self._most_held[kinds])
-        if len(crowded):
-            cut = history.times_ms[history.end[crowded] - self._most_held[kinds[crowded]] - 1]
-            np.maximum.at(until, of[crowded], cut)
-        filled = np.flatnonzero(held > 0)
-        oldest = np.full(metrics.length, FOREVER)
-        np.minimum.at(oldest, of[filled], history.times_ms[history.first[filled]])
-        reach, share = self._reach[kinds], self._horizon_ms[kinds] // SETTLE_SHARE
-        wait = np.zeros(metrics.length, np.int64)
-        np.maximum.at(wait, of, reach + share)
-        np.minimum.at(wait, of[crowded], 0)
-        due = np.flatnonzero((oldest < FOREVER) & (oldest + wait <= until))
-        if not len(due):
-            return
-        for row in due.tolist():
-            self.judging.settle(self.watch.tables(), row, int(until[row]))
-        metrics.settled_ms[due] = np.maximum(metrics.settled_ms[due], until[due])
-        of_due = np.zeros(metrics.length, np.bool_)
-        of_due[due] = True
-        members = np.flatnonzero(of_due[of])
-        settled = metrics.settled_ms[of[members]]
-        series.oldest_ms[members] = np.maximum(series.oldest_ms[members], settled + 1)
-        floor_ms = np.minimum(settled - reach[members], self.cutting.settle(due, members, of, metrics.settled_ms))
-        history.drop(members, np.where(held[members] > self._most_held[kinds[members]], settled - reach[members], floor_ms))
-
-    def _horizon(self, kind: str) -> int:
-        return self.settings.horizon_ms.get(kind, OTHER_HORIZON_MS)
-
-    def _reach_ms(self, kind: str) -> int:
-        """Return how far before what is final the history goes: as far as windows and aggregates of a kind look back."""
-        return max(self.watch.reach_ms(kind), self.cutting.reach_ms(kind))
-
     def _define(self) -> list[Closed]:
         """Work out what follows from settings and rules; returns the windows that end with it."""
         closed = self.cutting.define(self.settings, self.watch.windowed)
         self.judging.applied = self.watch.applied
-        self._know_kinds()
+        self.settling.define(self.settings, self.watch)
         return closed
-
-    def _know_kinds(self) -> None:
-        kinds, settings = self.series.kinds, self.settings
-        self._horizon_ms = np.array([self._horizon(kind) for kind in kinds], np.int64)
-        self._reach = np.array([self._reach_ms(kind) for kind in kinds], np.int64)
-        self._most_held = np.array([settings.history_readings.get(kind, OTHER_HISTORY_READINGS) for kind in kinds], np.int64)
-        self._most_per_minute = np.array([settings.max_per_minute.get(kind, OTHER_MAX_PER_MINUTE) for kind in kinds], np.int64)
 
     # -- control records -------------------------------------------------------------------------------------------------------------
 
@@ -481,7 +369,7 @@ class Evaluator:
         before = self.watch
         self._read(record)
         if record["type"] == "settings":
-            return [], self._blocks(self._define())
+            return [], window_blocks(self._define(), self.series)
         if record["type"] == "registry":
             self.series.take_over(self.registry, self.catalogue)
         self.watch = Watch(before.rules if record["type"] == "registry" else self._rules(record))
@@ -491,7 +379,7 @@ class Evaluator:
         self._link_metrics()
         for series in range(self.series.length):
             self._await(series, row.now_ms)
-        fallen = self._expect_assigned(row.now_ms)
+        fallen = self._expect(row.now_ms)
         withdrawn, orphans = self.watch.take_over(before, self.metrics, _position(row, 0))
         self._define()
         version, position, now_ms = before.rules.version, (row.partition, row.offset), row.now_ms
@@ -522,24 +410,17 @@ class Evaluator:
             return
         self.series.silence[series], self.series.device_silence[series] = self.watch.add_series(key, self.series.tags[series], now_ms)
 
-    def _expect_assigned(self, now_ms: int) -> list[Any]:
+    def _expect(self, now_ms: int) -> list[Fallen]:
         """Wait for the devices that are assigned now, and no longer for those that were; returns the absences that end with it."""
-        silence, ended = self.watch.silence, []
         self.registry_due_ms = self.registry.next_change_ms(now_ms)
-        present = self.registry.subjects_at(now_ms)
-        for device, assignments in self.registry.assigned.items():
-            for assignment in assignments:
-                if partition_of(assignment.subject, self.partitions) != self.partition:
-                    continue
-                if assignment.from_ms <= now_ms < assignment.until_ms:
-                    self.watch.add_device(device, assignment, now_ms)
-                    if device in self.registry.timed:
-                        silence.expect(assignment.subject, device, now_ms)
-                elif assignment.until_ms <= now_ms and self.registry.assignment("", device, now_ms).subject != assignment.subject:
-                    ended += silence.release(assignment.subject, device, metrics=assignment.subject not in present)
-        return ended
+        return self.watch.expect(self.registry, now_ms, lambda subject: partition_of(subject, self.partitions) == self.partition)
 
     # -- state --------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def retention_ms(self) -> int:
+        """How old, on the journal's clock, a chunk of the history may become before it can go."""
+        return self.settling.retention_ms(self.settings)
 
     def take_history(self) -> HistoryChunk | None:
         """Return what was accepted since this was last asked for; `restore` needs all of it that is younger than `retention_ms`."""
@@ -570,6 +451,20 @@ class Evaluator:
             msg = f"the recovery snapshot is of version {state['version']}, this program reads version {SNAPSHOT_VERSION}"
             raise ValueError(msg)
         self = cls(partition, partitions)
+        self._restore_links(state)
+        self.history.floor_ms[: self.series.length] = state["floor_ms"]
+        self.history.refill(history)
+        self.cutting.restore(state["windows"])
+        self.watch.restore(state["watch"])
+        self.offences.restore(state["offences"])
+        self.counts.update(state["counts"])
+        self.quarantined.update(state["quarantined"])
+        self.alerts.update(state["alerts"])
+        self.latest_ms, self.books_ms, self.settle_ms, self.registry_due_ms = state["clock"]
+        return self
+
+    def _restore_links(self, state: dict[str, Any]) -> None:
+        """Put in force what was, and connect the series that there were, in the order in which they came."""
         self.controls = dict(state["controls"])
         for kind in ("settings", "registry"):  # the rules need the registry's metrics
             if kind in self.controls:
@@ -584,26 +479,10 @@ class Evaluator:
         self._link_metrics()
         self.metrics.restore({name: column for name, column in state["metrics"].items() if name != "only"})
         self.history.extend(self.series.length)
-        self.history.floor_ms[: self.series.length] = state["floor_ms"]
-        self.history.refill(history)
         self._define()
         self.cutting.extend()
-        self.cutting.restore(state["windows"])
-        self.watch.restore(state["watch"])
         self.judging.applied = self.watch.applied
-        self.offences.restore(state["offences"])
-        self.counts.update(state["counts"])
-        self.quarantined.update(state["quarantined"])
-        self.alerts.update(state["alerts"])
-        self.latest_ms, self.books_ms, self.settle_ms, self.registry_due_ms = state["clock"]
-        return self
 
 
 def _position(row: Row, message: int) -> int:
     return (row.partition << OFFSET_BITS) + row.offset + message
-
-
-def _array(typecode: str, values: "np.ndarray[Any, Any]") -> "array[Any]":
-    column = array(typecode)
-    column.frombytes(values.tobytes())
-    return column

@@ -1,6 +1,6 @@
 """Which rules watch what: the rules in force, linked to the metrics and silences of the subjects there are."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,10 +8,10 @@ import numpy as np
 from rules.columns import FOREVER
 from rules.condition import WHOLE_DEVICE, Comparison, Signal
 from rules.metrics import MetricTable, Subject
-from rules.registry import Assignment
+from rules.registry import Assignment, Registry
 from rules.rule import NO_RULES, Rule, RuleSet
 from rules.signals import SignalTable
-from rules.silence import Orphan, SilenceTable
+from rules.silence import Fallen, Orphan, SilenceTable
 from rules.track import Told, Track
 from telemetry.readings import SeriesKey
 
@@ -85,6 +85,26 @@ class Watch:
         for metric in self._on_silence:  # a metric may be missed before it ever came
             self._await(subject, device, metric, now_ms)
         return self._await(subject, device, WHOLE_DEVICE, now_ms)
+
+    def expect(self, registry: Registry, now_ms: int, is_here: Callable[[str], bool]) -> list[Fallen]:
+        """Wait for the devices that are assigned now, and no longer for those that were; returns the absences that end with it.
+
+        `is_here` says whether a subject is of this shard.
+        """
+        ended: list[Fallen] = []
+        present = registry.subjects_at(now_ms)
+        for device, assignments in registry.assigned.items():
+            for assignment in assignments:
+                subject = assignment.subject
+                if not is_here(subject):
+                    continue
+                if assignment.from_ms <= now_ms < assignment.until_ms:
+                    self.add_device(device, assignment, now_ms)
+                    if device in registry.timed:
+                        self.silence.expect(subject, device, now_ms)
+                elif assignment.until_ms <= now_ms and registry.assignment("", device, now_ms).subject != subject:
+                    ended += self.silence.release(subject, device, metrics=subject not in present)
+        return ended
 
     def _await(self, subject: Subject, device: str, metric: str, now_ms: int) -> int:
         return self.silence.add(subject, device, metric, self._on_silence.get(metric, ()), now_ms)
