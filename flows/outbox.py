@@ -1,32 +1,40 @@
 """The outbox as a Bytewax output: alerts durable at once, the rest twice a second and at the end of the epoch, nothing twice.
 
-A FixedPartitionedSink is part of Bytewax's commit: an epoch counts as done only after `snapshot` has returned. After a crash the rows since
-the last committed epoch are evaluated again, to the very same decisions; the outbox knows which of them it holds by their place in the
-telemetry journal (row, number), once for alerts and once for the rest, and writes only what is new.
+A FixedPartitionedSink is part of Bytewax's commit: an epoch counts as done only after `snapshot` has returned. After a crash the rows
+since the last committed epoch are evaluated again. Alerts told meanwhile are known by their ids (`flows/told.py`). The rest is known by
+its place in the telemetry journal (row, number within it), as long as the shard evaluates rows of its own partition only, for then it is
+the very same again. Else it waits for the end of the epoch; a crash just there writes some of it twice, under the same keys.
 """
 
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from flows import full_disk
 from flows.decision import Decision
 from flows.keys import partition_of_key
+from flows.recovery import began, recovery_path
+from flows.told import FOREIGN, Told
 from journal.offsets import ConsumerOffsets
-from journal.rows import Entry, RowKind
+from journal.reader import JournalReader
+from journal.rows import Entry, Row, RowKind
 from journal.writer import JournalWriter
-from telemetry.errors import JournalFull
+from telemetry import alert
+from telemetry.alert import AlertEvent
 
 logger = logging.getLogger(__name__)
 
 STREAM = "outbox"
-RETRY_S = 0.5
 TRIM_EVERY_S = 60.0
 FLUSH_EVERY_S = 0.5  # so that stores are fresh, however long an epoch is
+SOUGHT_ROWS = 100_000  # back from the end, for the last committed revision of an alert
+ROWS_AT_ONCE = 256
 BULK = (RowKind.WINDOWS, RowKind.READINGS, RowKind.QUARANTINE, RowKind.BOOKS)
 
 Place = tuple[int, int]  # telemetry row, number of the output within it
@@ -54,7 +62,7 @@ KEEP_ALL = Keep()
 
 
 @dataclass(frozen=True)
-class OutboxSink(FixedPartitionedSink[Decision, None]):
+class OutboxSink(FixedPartitionedSink[Decision, dict[str, Any]]):
     """One journal file for each shard: one file, one writer."""
 
     data_dir: Path
@@ -68,34 +76,46 @@ class OutboxSink(FixedPartitionedSink[Decision, None]):
     def part_fn(self, item_key: str) -> int:
         return partition_of_key(item_key)
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_OutboxPartition":  # noqa: ARG002 Bytewax calls it so
-        return _OutboxPartition(self, int(for_part))
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> "_OutboxPartition":  # noqa: ARG002 Bytewax calls it so
+        return _OutboxPartition(self, int(for_part), resume_state)
 
 
-class _OutboxPartition(StatefulSinkPartition[Decision, None]):
+class _OutboxPartition(StatefulSinkPartition[Decision, dict[str, Any]]):
     """The file holds one partition, number 0; `partition` is the shard's."""
 
-    def __init__(self, sink: OutboxSink, partition: int) -> None:
-        self.stream = f"{STREAM}-{partition}"
-        self.writer = JournalWriter(outbox_path(sink.data_dir, partition), self.stream, 1)
+    def __init__(self, sink: OutboxSink, partition: int, resume_state: dict[str, Any] | None) -> None:
+        self.partition, self.stream = partition, f"{STREAM}-{partition}"
+        self.path = outbox_path(sink.data_dir, partition)
+        self.writer = JournalWriter(self.path, self.stream, 1)
         self.sink, self.stop = sink, sink.stop
         self.trim_at_s = time.monotonic() + TRIM_EVERY_S
-        self.last_alert: Place = self.writer.last_source(0, (RowKind.ALERT,))
         self.last_bulk: Place = self.writer.last_source(0, BULK)
         self.waiting: list[Entry] = []
+        self.at_the_end: list[Entry] = []  # of the epoch
         self.flush_at_s = time.monotonic() + FLUSH_EVERY_S
-        self.time_ms = 0
+        start = began(recovery_path(sink.data_dir), partition)
+        state = resume_state or {}
+        self.time_ms: int = state.get("time_ms", 0)
+        self.evaluated: dict[int, int] = dict(state.get("evaluated", {}))  # by partition, the end of what was evaluated of it here
+        self.quiet_until: Place = start.alerts  # an earlier evaluation told of everything up to there
+        rows = [*self._rows_at(state.get("expected", [])), *self._rows_from(state.get("offset", start.offset))]
+        self.told = Told(partition, rows, state.get("shifts"))
 
     def write_batch(self, values: list[Decision]) -> None:
         urgent: list[Entry] = []
         for made in values:
             self.time_ms = max(self.time_ms, made.time_ms)
-            for number, body in enumerate(made.alerts):
-                if (made.offset, number) > self.last_alert:
-                    self.last_alert = made.offset, number
-                    urgent.append(Entry(0, RowKind.ALERT, 1, body, *self.last_alert))
+            self.evaluated[made.origin] = max(self.evaluated.get(made.origin, 0), made.end)
+            own = made.origin == self.partition
+            for number, (event_id, body) in enumerate(made.alerts):
+                place = (made.offset, number) if own else (FOREIGN - made.origin, made.offset)
+                if not self._is_quiet(made, number) and (told := self.told.admit(event_id, body)) is not None:
+                    urgent.append(Entry(0, RowKind.ALERT, 1, told, *place))
             for number, (kind, body) in enumerate(made.bulk):
-                if (made.offset, number) > self.last_bulk:
+                if not made.repeatable:
+                    if not self._is_quiet(made, number):
+                        self.at_the_end.append(Entry(0, RowKind(kind), 1, body))
+                elif (made.offset, number) > self.last_bulk:
                     self.last_bulk = made.offset, number
                     self.waiting.append(Entry(0, RowKind(kind), 1, body, *self.last_bulk))
         if urgent:
@@ -103,10 +123,55 @@ class _OutboxPartition(StatefulSinkPartition[Decision, None]):
         if time.monotonic() >= self.flush_at_s:
             self._flush()
 
-    def snapshot(self) -> None:
+    def _is_quiet(self, made: Decision, number: int) -> bool:
+        """Return whether an earlier evaluation of this journal told of it: the recovery store was made anew since."""
+        if made.origin == self.partition:
+            return (made.offset, number) <= self.quiet_until
+        return self.evaluated.get(self.partition, 0) <= self.quiet_until[0]
+
+    def snapshot(self) -> dict[str, Any]:
+        self.waiting += self.at_the_end
+        self.at_the_end = []
+        corrections = self.told.settle(self.evaluated, self.time_ms, self._find)
+        if corrections:
+            logger.warning("flows.alerts_corrected stream=%s alerts=%d", self.stream, len(corrections))
+        self.waiting += [Entry(0, RowKind.ALERT, 1, body) for body in corrections]
         self._flush()
         if time.monotonic() >= self.trim_at_s:
             self._trim()
+        return {
+            "offset": self.writer.next_offset(0),
+            "expected": self.told.waiting(),
+            "shifts": dict(self.told.shifts),
+            "evaluated": dict(self.evaluated),
+            "time_ms": self.time_ms,
+        }
+
+    def _rows_from(self, offset: int) -> Iterator[Row]:
+        """Yield the alerts that no commit covers."""
+        with JournalReader(self.path) as reader:
+            offset = max(offset, reader.first(0))
+            while rows := reader.read(0, offset):
+                yield from (row for row in rows if row.kind is RowKind.ALERT)
+                offset = rows[-1].offset + 1
+
+    def _rows_at(self, offsets: list[int]) -> list[Row]:
+        with JournalReader(self.path) as reader:
+            return [reader.read(0, offset, max_rows=1)[0] for offset in offsets if offset >= reader.first(0)]
+
+    def _find(self, event_id: str) -> AlertEvent | None:
+        """Return an event that was told, None where it is not among the newest rows."""
+        name, end = f'"id":"{event_id}"'.encode(), self.writer.next_offset(0)
+        with JournalReader(self.path) as reader:
+            first = max(reader.first(0), end - SOUGHT_ROWS)
+            for begin in range(end - ROWS_AT_ONCE, first - ROWS_AT_ONCE, -ROWS_AT_ONCE):
+                at = max(begin, first)
+                while at < min(begin + ROWS_AT_ONCE, end):
+                    for row in (rows := reader.read(0, at, max_rows=ROWS_AT_ONCE)):
+                        if row.kind is RowKind.ALERT and name in row.body:
+                            return alert.from_json(row.body)
+                    at = rows[-1].offset + 1
+        return None
 
     def _flush(self) -> None:
         self.flush_at_s = time.monotonic() + FLUSH_EVERY_S
@@ -127,21 +192,7 @@ class _OutboxPartition(StatefulSinkPartition[Decision, None]):
             logger.info("flows.outbox_trimmed stream=%s rows=%d", self.stream, removed)
 
     def _append(self, entries: list[Entry]) -> None:
-        """Write durably; wait for room where there is none. Deciding stops meanwhile, and loses nothing."""
-        told = False
-        while True:
-            try:
-                self.writer.append(entries, self.time_ms)
-            except JournalFull as error:
-                if not told:
-                    logger.warning("flows.outbox_full %s", error)
-                    told = True
-                if self.stop.wait(RETRY_S):
-                    raise
-            else:
-                if told:
-                    logger.info("flows.outbox_resumed")
-                return
+        full_disk.append(self.writer, entries, self.time_ms, self.stop)
 
     def close(self) -> None:
         self.writer.close()

@@ -1,12 +1,13 @@
-"""Running the flow: one execution at a time, short epochs, a stop that commits, offsets published once they are safe."""
+"""Running the flow: one execution at a time, short epochs, a stop that commits, offsets published once they are safe.
 
-import fcntl
+One process runs it, or several as one cluster: each is started with the same addresses and its own number, and all end when one does;
+then the whole cluster is to be started again, with as many processes as one likes.
+"""
+
 import logging
-import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,10 +15,13 @@ from pathlib import Path
 from bytewax._bytewax import cli_main
 from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 
 from flows.dataflow import build
-from flows.outbox import Keep, OutboxSink, offsets_path
+from flows.history import Histories
+from flows.outbox import Keep, OutboxSink, offsets_path, outbox_path
+from flows.recovery import await_prepared, held, prepare, recovery_path
+from flows.route import Routes
 from flows.shard import Shard
 from flows.source import JournalSource
 from journal.offsets import ConsumerOffsets
@@ -27,9 +31,6 @@ logger = logging.getLogger(__name__)
 
 TELEMETRY = "telemetry"
 CONSUMER = "flow"
-RECOVERY_PARTITIONS = (
-    1  # fixed for the life of a recovery directory; each costs three syncs an epoch, and one serves any number of processes
-)
 PUBLISH_EVERY_S = 1.0
 
 
@@ -42,6 +43,8 @@ class FlowSettings:
     keep_bytes: int | None = None
     consumers: tuple[str, ...] = ()  # of the outbox: stores and channels
     to_end: bool = False  # stop at the journal's end: for replays
+    process_id: int | None = None  # of a cluster: this process, the index of its own address
+    addresses: tuple[str, ...] = ()  # of a cluster: host:port of every process
 
 
 def telemetry_path(data_dir: Path) -> Path:
@@ -51,48 +54,42 @@ def telemetry_path(data_dir: Path) -> Path:
 
 def run(settings: FlowSettings, stop: threading.Event) -> None:
     """Decide on everything that the journal holds and gets, until `stop` is set. Raises VitalaneError with one sentence."""
-    recovery = settings.data_dir / "recovery"
-    recovery.mkdir(parents=True, exist_ok=True)
-    offsets = ConsumerOffsets(offsets_path(settings.data_dir))
-    published = _Published(offsets)
-    with _only_one(recovery):
-        prepare(recovery)
-        source = JournalSource(telemetry_path(settings.data_dir), settings.partitions, stop, published, settings.to_end)
-        flow = build(
-            source,
-            Shard(settings.partitions),
-            OutboxSink(settings.data_dir, settings.partitions, stop, Keep(settings.keep_age_ms, settings.keep_bytes, settings.consumers)),
-        )
-        logger.info("flows.service_started partitions=%d epoch_ms=%d", settings.partitions, settings.epoch_ms)
-        try:
-            execute(flow, recovery, settings.epoch_ms)
-            published.waiting |= source.snapshots  # a run that ends in order has committed its last epoch
-        finally:
-            published.flush()
-            offsets.close()
+    data_dir, partitions = settings.data_dir, settings.partitions
+    recovery = recovery_path(data_dir)
+    with held(recovery, settings.process_id, settings.addresses):
+        if settings.process_id in {None, 0}:
+            prepare(recovery, [outbox_path(data_dir, partition) for partition in range(partitions)])
+        elif not await_prepared(recovery, stop):
+            return
+        with closing(ConsumerOffsets(offsets_path(data_dir))) as offsets, closing(Histories(data_dir, stop)) as histories:
+            published = _Published(offsets)
+            source = JournalSource(telemetry_path(data_dir), partitions, stop, published, settings.to_end)
+            outbox = OutboxSink(data_dir, partitions, stop, Keep(settings.keep_age_ms, settings.keep_bytes, settings.consumers))
+            flow = build(source, Routes(partitions), Shard(partitions, histories), outbox)
+            logger.info("flows.service_started partitions=%d epoch_ms=%d", partitions, settings.epoch_ms)
+            try:
+                execute(flow, settings)
+                published.waiting |= source.snapshots  # a run that ends in order has committed its last epoch
+            finally:
+                published.flush()
     logger.info("flows.service_stopped recovery=%s", recovery)
 
 
-def execute(flow: Dataflow, recovery: Path, epoch_ms: int) -> None:
+def execute(flow: Dataflow, settings: FlowSettings) -> None:
     """Run a dataflow from the recovery store's last commit until its sources end. Raises the VitalaneError that stopped it, if one did."""
     try:
-        cli_main(flow, epoch_interval=timedelta(milliseconds=epoch_ms), recovery_config=RecoveryConfig(recovery, timedelta(0)))  # type: ignore[no-untyped-call]
+        cli_main(  # type: ignore[no-untyped-call]
+            flow,
+            process_id=settings.process_id,
+            addresses=list(settings.addresses) or None,
+            epoch_interval=timedelta(milliseconds=settings.epoch_ms),
+            recovery_config=RecoveryConfig(recovery_path(settings.data_dir), timedelta(0)),  # type: ignore[no-untyped-call]
+        )
     except BytewaxRuntimeError as error:
         cause = _root(error)
         if isinstance(cause, VitalaneError):
             raise cause from error
         raise
-
-
-def prepare(recovery: Path) -> None:
-    """Make the recovery store where there is none, or where a crash left one half made: `complete` is there once it is whole."""
-    complete = recovery / "complete"
-    if complete.exists():
-        return
-    for part in recovery.glob("part-*.sqlite3*"):
-        part.unlink()
-    init_db_dir(recovery, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]
-    complete.touch()
 
 
 class _Published:
@@ -113,20 +110,6 @@ class _Published:
             self.offsets.commit(TELEMETRY, CONSUMER, self.waiting)
             self.waiting = {}
         self.at_s = time.monotonic()
-
-
-@contextmanager
-def _only_one(recovery: Path) -> Iterator[None]:
-    """Keep a second execution off the recovery store: Bytewax would let both write it."""
-    with (recovery / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = f"another flow is running on {recovery}: stop it first"
-            raise VitalaneError(msg) from error
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 def _root(error: BaseException) -> BaseException:

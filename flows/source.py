@@ -1,4 +1,8 @@
-"""The telemetry journal as a Bytewax input: partitions, offsets in the recovery store, and a stop that keeps all state."""
+"""The telemetry journal as a Bytewax input: partitions, offsets in the recovery store, and a stop that keeps all state.
+
+While a journal is caught up with, its partitions are read at about the same journal time, as they are live: a shard whose device is heard
+through another partition would else take hours of it for silence.
+"""
 
 import threading
 from collections.abc import Callable
@@ -18,6 +22,7 @@ MAX_ROWS = 64
 BUSY_POLL = timedelta(milliseconds=1)
 IDLE_POLL = timedelta(milliseconds=5)
 IDLE_AFTER_POLLS = 500
+TOGETHER_MS = 15_000  # of journal time that one partition may be ahead of another; less costs turns where there are ticks only
 
 Committed = Callable[[int, int], None]
 """Called with (partition, offset): the decisions on everything before the offset are durable, everywhere."""
@@ -33,6 +38,7 @@ class JournalSource(FixedPartitionedSource[tuple[str, Row], int]):
     committed: Committed
     to_end: bool = False  # end where the journal ends now: for replays
     max_rows: int = MAX_ROWS
+    next_ms: dict[int, int] = field(default_factory=dict)  # when each partition's next row is, at the earliest
     snapshots: dict[int, int] = field(
         default_factory=dict
     )  # the offset in each partition's last snapshot; committed once the run has ended
@@ -51,6 +57,8 @@ class _JournalPartition(StatefulSourcePartition[tuple[str, Row], int]):
         self.key = shard_key(partition)
         self.offset = resume_state if resume_state is not None else self.reader.first(partition)
         self.end = self.reader.head(partition) if source.to_end else None
+        self._ready: list[Row] = []
+        self._look()
         self._snapshotted: int | None = None
         self._idle_polls = 0
         self._awake: datetime | None = None
@@ -61,16 +69,34 @@ class _JournalPartition(StatefulSourcePartition[tuple[str, Row], int]):
             self._snapshotted = None
         if self.source.stop.is_set():
             raise StopIteration
-        rows = self.reader.read(self.partition, self.offset, max_rows=self.source.max_rows)
-        if rows:
-            self.offset = rows[-1].offset + rows[-1].count
-            self._idle_polls, self._awake = 0, None
-            return [(self.key, row) for row in rows]
+        if not self._ready:
+            self._look()
+        if self._ready:
+            return self._take()
         if self.end is not None and self.offset >= self.end:
             raise StopIteration
         self._idle_polls += 1
         self._awake = utc_now() + (IDLE_POLL if self._idle_polls > IDLE_AFTER_POLLS else BUSY_POLL)
         return []
+
+    def _look(self) -> None:
+        """Read what comes next, and say to the other partitions of when it is."""
+        self._ready = self.reader.read(self.partition, self.offset, max_rows=self.source.max_rows)
+        if self._ready:
+            self.source.next_ms[self.partition] = self._ready[0].time_ms
+        else:
+            self.source.next_ms.pop(self.partition, None)
+
+    def _take(self) -> list[tuple[str, Row]]:
+        """Return the rows whose turn it is; whoever has the oldest one always has a turn."""
+        limit_ms = min(self.source.next_ms.values()) + TOGETHER_MS
+        rows = [row for row in self._ready if row.time_ms <= limit_ms]
+        self._idle_polls, self._awake = 0, None
+        if rows:
+            self.offset = rows[-1].offset + rows[-1].count
+            self._ready = self._ready[len(rows) :]
+            self.source.next_ms[self.partition] = (self._ready or rows)[0].time_ms
+        return [(self.key, row) for row in rows]
 
     def next_awake(self) -> datetime | None:
         return self._awake

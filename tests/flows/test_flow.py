@@ -1,28 +1,20 @@
 """The flow on real Bytewax recovery: whatever happens between, the outbox holds the same decisions, each once."""
 
-import shutil
-import subprocess
-import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from bytewax.errors import BytewaxRuntimeError
-from bytewax.inputs import AbortExecution
 
-from flows.dataflow import build
 from flows.keys import partition_of_key, shard_key, siphash13
 from flows.outbox import Keep, OutboxSink
-from flows.service import FlowSettings, execute, prepare, run, telemetry_path
-from flows.shard import Shard
-from flows.source import JournalSource
+from flows.service import FlowSettings, run
 from journal.offsets import ConsumerOffsets
 from journal.reader import JournalReader
 from journal.rows import RowKind
 from telemetry import alert, books
 from telemetry.errors import VitalaneError
-from tests.flows.journals import lanes, outbox_rows, run_to_end, write_world
+from tests.flows.journals import copy_of_the_journal, lanes, outbox_rows, run_to_end, write_world
 
 PARTITIONS, ROWS = 2, 40
 
@@ -34,12 +26,6 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_world(data_dir, PARTITIONS, ROWS, seed=7)
     run_to_end(data_dir, PARTITIONS)
     return data_dir
-
-
-def copy_of_the_journal(straight: Path, data_dir: Path) -> None:
-    for name in ("telemetry.db", "telemetry.db-wal"):
-        if (straight / name).exists():
-            shutil.copy(straight / name, data_dir / name)
 
 
 def test_every_message_is_in_the_books_and_the_books_balance(straight):
@@ -56,69 +42,6 @@ def test_the_world_has_alerts_of_every_rule(straight):
 
     assert {event.rule for event in events} == {"warm", "low", "silent"}
     assert len({event.event_id for event in events}) == len(events)
-
-
-@dataclass(frozen=True)
-class AbortingSource(JournalSource):
-    """Crashes after some rows, as Bytewax's own test source does."""
-
-    after: int = 0
-
-    def build_part(self, step_id, for_part, resume_state):
-        part = super().build_part(step_id, for_part, resume_state)
-        read, left = part.next_batch, [self.after]
-
-        def next_batch():
-            if left[0] <= 0:
-                raise AbortExecution
-            left[0] -= 1
-            return read()
-
-        part.next_batch = next_batch
-        return part
-
-
-@pytest.mark.parametrize("epoch_ms", [0, 250])
-@pytest.mark.parametrize("after", [1, 2, 3, 7, 20])
-def test_a_crash_at_any_place_changes_nothing(straight, tmp_path, after, epoch_ms):
-    copy_of_the_journal(straight, tmp_path)
-    recovery, stop = tmp_path / "recovery", threading.Event()
-    recovery.mkdir()
-    prepare(recovery)
-    for _ in range(3):
-        source = AbortingSource(
-            telemetry_path(tmp_path), PARTITIONS, stop, lambda partition, offset: None, to_end=True, max_rows=2, after=after
-        )
-        execute(build(source, Shard(PARTITIONS), OutboxSink(tmp_path, PARTITIONS, stop)), recovery, epoch_ms)
-    run(FlowSettings(tmp_path, PARTITIONS, epoch_ms, to_end=True), stop)
-
-    assert lanes(tmp_path, PARTITIONS) == lanes(straight, PARTITIONS)
-
-
-FLOW_UNTIL_KILLED = """
-import sys, threading
-from pathlib import Path
-from flows import source
-from flows.outbox import Keep, OutboxSink
-from flows.service import FlowSettings, execute, prepare, run, telemetry_path
-from flows.shard import Shard
-source.MAX_ROWS = 1
-run(FlowSettings(Path(sys.argv[1]), int(sys.argv[2]), 5), threading.Event())
-"""
-
-
-@pytest.mark.long
-def test_kill_9_in_the_middle_changes_nothing(straight, tmp_path):
-    copy_of_the_journal(straight, tmp_path)
-    for delay_s in (0.55, 0.6, 0.65, 0.7, 0.8):
-        child = subprocess.Popen([sys.executable, "-c", FLOW_UNTIL_KILLED, str(tmp_path), str(PARTITIONS)], cwd=Path.cwd())
-        with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(delay_s)
-        child.kill()
-        child.wait()
-    run_to_end(tmp_path, PARTITIONS)
-
-    assert lanes(tmp_path, PARTITIONS) == lanes(straight, PARTITIONS)
 
 
 def test_a_stop_commits_and_the_next_run_goes_on(straight, tmp_path):
