@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from flows.part import Part
 from journal.rows import RowKind
-from rules.evaluator import Outcome, Quarantined
+from rules.outcome import Outcome, Quarantined
 from telemetry import alert, blocks, books
 from telemetry.clock import format_ms
 

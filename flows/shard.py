@@ -15,7 +15,8 @@ from flows.decision import Decision, decision
 from flows.history import Histories, History
 from flows.part import Part
 from journal.rows import RowKind
-from rules.evaluator import SNAPSHOT_VERSION, Evaluator
+from rules.evaluator import Evaluator
+from rules.recovery import SNAPSHOT_VERSION
 from telemetry.errors import VitalaneError
 
 AHEAD_MS = 5_000  # a foreign part may be ahead by so much: more than the second between ticks

@@ -14,28 +14,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rules import recovery
 from rules.admission import Admitted, Readings, Refused, admit, flatten, refuse, shed
 from rules.columns import FOREVER, NEVER, Integers, begins
-from rules.control import (
-    DEFAULT_SETTINGS,
-    Settings,
-    read_catalogue,
-    read_record,
-    read_settings,
-)
+from rules.control import DEFAULT_SETTINGS, Settings, read_catalogue, read_record, read_settings
 from rules.cutting import Cutting, Ruled
 from rules.document import compile_rules
-from rules.events import offence_event, orphan_event, silence_event, silence_id, value_event, withdrawn_event
+from rules.events import offence_event, orphan_event, silence_event, withdrawn_event
 from rules.history import History, HistoryChunk
 from rules.judging import OFFSET_BITS, Decided, Judging, Seen
 from rules.metrics import MetricTable, Subject
 from rules.offences import Offences
 from rules.outcome import Outcome, Quarantined, quarantined, readings_block, window_blocks
 from rules.registry import Registry
+from rules.rule import NO_RULES, RuleSet
 from rules.series import NO_SERIES, SeriesTable
 from rules.settling import SETTLE_EVERY_MS, Settling
 from rules.silence import Fallen
-from rules.track import Verdict
+from rules.telling import Telling
 from rules.watch import Watch
 from rules.windows import Closed
 from telemetry.alert import AlertEvent, Phase
@@ -47,7 +43,6 @@ from telemetry.reasons import Reason
 from telemetry.routing import partition_of
 
 BOOKS_EVERY_MS = 1000
-SNAPSHOT_VERSION = 2
 COUNTED = ("messages", "ticks", "controls", "retained", "statuses", "unreadable", "received", "accepted", "duplicate", "late", "conflicts")
 
 
@@ -69,21 +64,24 @@ class Evaluator:
         self.catalogue: dict[str, Metric] = dict(CATALOGUE)
         self.registry = Registry()
         self.controls: dict[str, str] = {}  # the control records in force, by type
-        self.watch = Watch()
+        self.rules: RuleSet = NO_RULES
+        self.watch = Watch(self.rules)
         self.offences = Offences()
-        self._hold(SeriesTable(), MetricTable())
+        self.hold(SeriesTable(), MetricTable())
         self.counts: Counter[str] = Counter()
         self.quarantined: Counter[str] = Counter()
         self.alerts: Counter[str] = Counter()
         self.latest_ms = self.books_ms = self.settle_ms = 0
         self.registry_due_ms = FOREVER  # an assignment begins or ends
 
-    def _hold(self, series: SeriesTable, metrics: MetricTable) -> None:
+    def hold(self, series: SeriesTable, metrics: MetricTable) -> None:
+        """Build what works on the series, which have nothing in common with those before."""
         self.series, self.metrics, self.history = series, metrics, History()
         self.cutting = Cutting(series, metrics, self.history)
         self.judging = Judging(metrics, self.history, series.devices, self.cutting, self.partition)
+        self.telling = Telling(series, metrics)
         self.settling = Settling(series, metrics, self.history, self.judging, self.cutting)
-        self._define()
+        self.define()
 
     # -- rows in ---------------------------------------------------------------------------------------------------------------
 
@@ -120,7 +118,7 @@ class Evaluator:
         if len(admitted.late):
             alerts += self._evaluate(row, admitted)
         if back:
-            alerts += self._told_after_all(row)
+            alerts += self.telling.after_all(self.watch, self.settings, row.now_ms)
         stored = readings_block(admitted.readings, self.series) if self.settings.store_readings else None
         return self._outcome(row, offset + count, alerts, [], stored, refused)
 
@@ -217,7 +215,7 @@ class Evaluator:
         metrics = self.series.signal[rows]
         positions = messages + _position(row, 0)
         behind = times_ms <= self.metrics.last_ms[metrics]
-        self._remember(readings, positions, late)
+        self.history.take(rows, times_ms, values, positions, late)
         if self.offences.open:
             self.offences.heard((self.series.devices[series] for series in rows.tolist()), row.now_ms)
         self._advance(row, readings.take(~late) if late.any() else readings)
@@ -226,16 +224,7 @@ class Evaluator:
         for table in self.watch.trailing:
             decided += self.judging.on_trailing(table, seen)
         self.cutting.arrived(rows, times_ms, row.now_ms)
-        return self._events(row, decided)
-
-    def _remember(self, readings: Readings, positions: Integers, late: Any) -> None:
-        rows, times_ms, values, _ = readings
-        if not late.any():
-            self.history.append(rows, times_ms, values, positions)
-            return
-        new = ~late
-        self.history.append(rows[new], times_ms[new], values[new], positions[new])
-        self.history.insert(rows[late], times_ms[late], values[late], positions[late])
+        return self.telling.events(self.watch, self.settings, decided, row.now_ms)
 
     def _advance(self, row: Row, new: Readings) -> None:
         """Move the clocks of series and metrics to their newest readings."""
@@ -267,44 +256,7 @@ class Evaluator:
                 values = closed.values[table.signal.aggregate].astype(np.float64)
                 flags = np.full(len(closed.units), late)
                 decided += self.judging.on_windows(table, Seen(closed.units, closed.closes_ms, values, closed.positions, None, flags))
-        return self._events(row, decided)
-
-    def _events(self, row: Row, decided: list[Decided]) -> list[AlertEvent]:
-        version, after_ms = self.watch.rules.version, self.settings.historic_after_ms
-        events = []
-        for item in decided:
-            absence = self._inhibited_by(item)
-            if absence is not None:
-                item.table.track(item.row, item.rule.id).replace(item.verdict.told._replace(inhibited=True))
-            events.append(value_event(item, version, row.now_ms, after_ms, absence))
-        return events
-
-    # -- alerts on a signal that is absent ------------------------------------------------------------------------------------------
-
-    def _inhibited_by(self, decided: Decided) -> str | None:
-        """Return the absence of the signal that an alert depends on, where one is told."""
-        silence, members = self.watch.silence, self.metrics.members(decided.row)
-        absent = silence.absence(int(self.series.silence[members[0]]))
-        if absent is None:
-            devices = [silence.absence(int(self.series.device_silence[member])) for member in members]
-            if any(device is None for device in devices):
-                return None
-            absent = devices[0]
-        return None if absent is None else silence_id(absent)
-
-    def _told_after_all(self, row: Row) -> list[AlertEvent]:
-        """Tell of the alerts that nobody was told of while their signal was absent, now that it is back."""
-        decided = []
-        for table in self.watch.tables():
-            for at, rule_id, told in list(table.open_alerts()):
-                if told.inhibited:
-                    judge = table.bands[at].judges[rule_id]
-                    verdict = Verdict(Phase.AMENDED, told._replace(revision=told.revision + 1, inhibited=False), told.decided)
-                    item = Decided(judge.rule, self.metrics.subjects[at], table, at, verdict)
-                    if self._inhibited_by(item) is None:
-                        table.track(at, rule_id).replace(verdict.told)
-                        decided.append(item)
-        return self._events(row, decided)
+        return self.telling.events(self.watch, self.settings, decided, row.now_ms)
 
     # -- what goes out -----------------------------------------------------------------------------------------------------------
 
@@ -356,7 +308,7 @@ class Evaluator:
         columns = [self.series, self.metrics, *self.watch.tables(), *self.cutting.told.values(), *self.cutting.ruled.values()]
         return self.history.size_bytes() + sum(table.size_bytes() for table in columns)
 
-    def _define(self) -> list[Closed]:
+    def define(self) -> list[Closed]:
         """Work out what follows from settings and rules; returns the windows that end with it."""
         closed = self.cutting.define(self.settings, self.watch.windowed)
         self.judging.applied = self.watch.applied
@@ -367,38 +319,38 @@ class Evaluator:
 
     def _put_in_force(self, row: Row, record: dict[str, Any]) -> tuple[list[AlertEvent], list[Block]]:
         before = self.watch
-        self._read(record)
+        self.read(record)
         if record["type"] == "settings":
-            return [], window_blocks(self._define(), self.series)
+            return [], window_blocks(self.define(), self.series)
         if record["type"] == "registry":
             self.series.take_over(self.registry, self.catalogue)
-        self.watch = Watch(before.rules if record["type"] == "registry" else self._rules(record))
+        self.watch = Watch(self.rules)
         for series in range(self.series.length):
             key, tags = self.series.keys[series], self.series.tags[series]
             self.metrics.subjects[self.series.signal[series]] = Subject(key.kind, key.subject, tags)
-        self._link_metrics()
+        self.link_metrics()
         for series in range(self.series.length):
             self._await(series, row.now_ms)
         fallen = self._expect(row.now_ms)
         withdrawn, orphans = self.watch.take_over(before, self.metrics, _position(row, 0))
-        self._define()
+        self.define()
         version, position, now_ms = before.rules.version, (row.partition, row.offset), row.now_ms
         alerts = [withdrawn_event(item, version, position, now_ms) for item in withdrawn]
         alerts += [orphan_event(item, before.rule(item.rule_id), version, position, now_ms) for item in orphans]
         return alerts + [silence_event(item, version, row.partition, row.offset, now_ms) for item in fallen], []
 
-    def _read(self, record: dict[str, Any]) -> None:
+    def read(self, record: dict[str, Any]) -> None:
+        """Take over a record's settings, registry or rules, without linking anything to them."""
         match record["type"]:
             case "settings":
                 self.settings = read_settings(record)
             case "registry":
                 self.registry = Registry(record["devices"])
                 self.catalogue = read_catalogue(record)
+            case "rules":
+                self.rules = compile_rules([(name, text) for name, text in record["documents"]], self.catalogue)
 
-    def _rules(self, record: dict[str, Any]) -> Any:
-        return compile_rules([(name, text) for name, text in record["documents"]], self.catalogue)
-
-    def _link_metrics(self) -> None:
+    def link_metrics(self) -> None:
         """Put the rules in force on every metric."""
         for metric in range(self.metrics.length):
             self.watch.link(metric, self.metrics.subjects[metric], self.metrics.names[metric])
@@ -427,61 +379,15 @@ class Evaluator:
         return self.history.take_new()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state without the history, as plain values and arrays, nothing shared with the live state. It grows by new keys."""
-        return {
-            "version": SNAPSHOT_VERSION,
-            "controls": dict(self.controls),
-            "names": self.series.names(),
-            "series": self.series.dump_state(),
-            "metrics": self.metrics.dump(),
-            "floor_ms": self.history.floor_ms[: self.history.length].copy(),
-            "windows": self.cutting.dump(),
-            "watch": self.watch.dump_state(),
-            "offences": self.offences.dump(),
-            "counts": dict(self.counts),
-            "quarantined": dict(self.quarantined),
-            "alerts": dict(self.alerts),
-            "clock": (self.latest_ms, self.books_ms, self.settle_ms, self.registry_due_ms),
-        }
+        """Return the state without the history, as plain values and arrays, nothing shared with the live state (`rules/recovery.py`)."""
+        return recovery.dump(self)
 
     @classmethod
     def restore(cls, partition: int, partitions: int, state: dict[str, Any], history: Iterable[HistoryChunk]) -> "Evaluator":
         """Return the evaluator that a snapshot was taken of. Raises ValueError for a snapshot of another version."""
-        if state["version"] != SNAPSHOT_VERSION:
-            msg = f"the recovery snapshot is of version {state['version']}, this program reads version {SNAPSHOT_VERSION}"
-            raise ValueError(msg)
         self = cls(partition, partitions)
-        self._restore_links(state)
-        self.history.floor_ms[: self.series.length] = state["floor_ms"]
-        self.history.refill(history)
-        self.cutting.restore(state["windows"])
-        self.watch.restore(state["watch"])
-        self.offences.restore(state["offences"])
-        self.counts.update(state["counts"])
-        self.quarantined.update(state["quarantined"])
-        self.alerts.update(state["alerts"])
-        self.latest_ms, self.books_ms, self.settle_ms, self.registry_due_ms = state["clock"]
+        recovery.load(self, state, history)
         return self
-
-    def _restore_links(self, state: dict[str, Any]) -> None:
-        """Put in force what was, and connect the series that there were, in the order in which they came."""
-        self.controls = dict(state["controls"])
-        for kind in ("settings", "registry"):  # the rules need the registry's metrics
-            if kind in self.controls:
-                self._read(read_record(self.controls[kind].encode()))
-        if "rules" in self.controls:
-            self.watch = Watch(self._rules(read_record(self.controls["rules"].encode())))
-        self._hold(SeriesTable.again(state["names"], state["series"], self.catalogue), MetricTable())
-        self.watch.await_again(state["watch"])
-        for row, key in enumerate(self.series.keys):
-            subject = Subject(key.kind, key.subject, self.series.tags[row])
-            self.series.signal[row] = self.metrics.add(subject, key.metric, row, self.series.devices)
-        self._link_metrics()
-        self.metrics.restore({name: column for name, column in state["metrics"].items() if name != "only"})
-        self.history.extend(self.series.length)
-        self._define()
-        self.cutting.extend()
-        self.judging.applied = self.watch.applied
 
 
 def _position(row: Row, message: int) -> int:

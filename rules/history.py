@@ -63,6 +63,14 @@ class History(Columns):
 
     # -- in -----------------------------------------------------------------------------------------------------------------------
 
+    def take(self, rows: Integers, times_ms: Integers, values: Floats, positions: Integers, late: Flags) -> None:
+        """Take readings sorted by (row, time, value), none of which is held yet; those that are `late` are not after what is held."""
+        if not late.any():
+            self.append(rows, times_ms, values, positions)
+            return
+        for chosen, put in ((~late, self.append), (late, self.insert)):
+            put(rows[chosen], times_ms[chosen], values[chosen], positions[chosen])
+
     def append(self, rows: Integers, times_ms: Integers, values: Floats, positions: Integers) -> None:
         """Take readings sorted by (row, time, value), each later than, or at the time and above the value of, what its series holds."""
         if not len(rows):

@@ -109,6 +109,10 @@ class Track:
         """Put what is told of an alert in the place of what was."""
         self.told[next(index for index, other in enumerate(self.told) if other.alert_id == told.alert_id)] = told
 
+    def inhibit(self, identity: str) -> None:
+        """Note that nobody was told of an alert."""
+        self.told = [told._replace(inhibited=True) if told.alert_id == identity else told for told in self.told]
+
     # -- what changed -------------------------------------------------------------------------------------------------------------
 
     def _resume(self, terms: Terms, past: Observations, from_ms: int) -> tuple[int, Life]:

@@ -18,7 +18,7 @@ from flows.shard import Shard, ShardLogic
 from journal.reader import JournalReader
 from journal.rows import Row, RowKind
 from journal.verify import verify
-from rules.evaluator import SNAPSHOT_VERSION
+from rules.recovery import SNAPSHOT_VERSION
 from telemetry import alert
 from tests.flows.journals import GOLDEN, lanes, run_to_end, without_memory, write_world
 from tests.goldens import assert_golden

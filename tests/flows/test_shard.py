@@ -19,7 +19,7 @@ from flows.source import JournalSource
 from journal.rows import Row, RowKind
 from rules.control import DEFAULT_SETTINGS, registry_record, rules_record, settings_record
 from rules.document import compile_rules
-from rules.evaluator import SNAPSHOT_VERSION
+from rules.recovery import SNAPSHOT_VERSION
 from telemetry import alert
 from telemetry.errors import VitalaneError
 from telemetry.routing import partition_of

@@ -6,8 +6,9 @@ from typing import Any
 
 from rules.control import DEFAULT_SETTINGS, Settings, registry_record, rules_record, settings_record
 from rules.document import compile_rules
-from rules.evaluator import Evaluator, Outcome
+from rules.evaluator import Evaluator
 from rules.history import HistoryChunk
+from rules.outcome import Outcome
 from telemetry.readings import Decoded, no_packets
 
 START_MS = 1_763_000_000_000

@@ -1,0 +1,71 @@
+"""The evaluator's state, out and in again: plain values and arrays. Durable: it grows by new keys and columns, which an older one lacks."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rules.control import read_record
+from rules.history import HistoryChunk
+from rules.metrics import MetricTable, Subject
+from rules.series import SeriesTable
+from rules.watch import Watch
+
+if TYPE_CHECKING:
+    from rules.evaluator import Evaluator
+
+SNAPSHOT_VERSION = 2
+
+
+def dump(evaluator: "Evaluator") -> dict[str, Any]:
+    """Return the state without the history, nothing shared with the live state."""
+    return {
+        "version": SNAPSHOT_VERSION,
+        "controls": dict(evaluator.controls),
+        "names": evaluator.series.names(),
+        "series": evaluator.series.dump_state(),
+        "metrics": evaluator.metrics.dump(),
+        "floor_ms": evaluator.history.floor_ms[: evaluator.history.length].copy(),
+        "windows": evaluator.cutting.dump(),
+        "watch": evaluator.watch.dump_state(),
+        "offences": evaluator.offences.dump(),
+        "counts": dict(evaluator.counts),
+        "quarantined": dict(evaluator.quarantined),
+        "alerts": dict(evaluator.alerts),
+        "clock": (evaluator.latest_ms, evaluator.books_ms, evaluator.settle_ms, evaluator.registry_due_ms),
+    }
+
+
+def load(evaluator: "Evaluator", state: dict[str, Any], history: Iterable[HistoryChunk]) -> None:
+    """Fill a new evaluator with a state and its history. Raises ValueError for a state of another version."""
+    if state["version"] != SNAPSHOT_VERSION:
+        msg = f"the recovery snapshot is of version {state['version']}, this program reads version {SNAPSHOT_VERSION}"
+        raise ValueError(msg)
+    _link(evaluator, state)
+    evaluator.history.floor_ms[: evaluator.series.length] = state["floor_ms"]
+    evaluator.history.refill(history)
+    evaluator.cutting.restore(state["windows"])
+    evaluator.watch.restore(state["watch"])
+    evaluator.judging.applied = evaluator.watch.applied
+    evaluator.offences.restore(state["offences"])
+    evaluator.counts.update(state["counts"])
+    evaluator.quarantined.update(state["quarantined"])
+    evaluator.alerts.update(state["alerts"])
+    evaluator.latest_ms, evaluator.books_ms, evaluator.settle_ms, evaluator.registry_due_ms = state["clock"]
+
+
+def _link(evaluator: "Evaluator", state: dict[str, Any]) -> None:
+    """Put in force what was, and connect the series that there were, in the order in which they came."""
+    evaluator.controls = dict(state["controls"])
+    for kind in ("settings", "registry", "rules"):  # the rules need the registry's metrics
+        if kind in evaluator.controls:
+            evaluator.read(read_record(evaluator.controls[kind].encode()))
+    evaluator.watch = Watch(evaluator.rules)
+    evaluator.hold(SeriesTable.again(state["names"], state["series"], evaluator.catalogue), MetricTable())
+    evaluator.watch.await_again(state["watch"])
+    series, metrics = evaluator.series, evaluator.metrics
+    for row, key in enumerate(series.keys):
+        series.signal[row] = metrics.add(Subject(key.kind, key.subject, series.tags[row]), key.metric, row, series.devices)
+    evaluator.link_metrics()
+    metrics.restore({name: column for name, column in state["metrics"].items() if name != "only"})
+    evaluator.history.extend(series.length)
+    evaluator.define()
+    evaluator.cutting.extend()

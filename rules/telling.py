@@ -1,0 +1,51 @@
+"""Decisions to events, and alerts on a signal that is absent: those are for the record, until the signal is back and they still stand."""
+
+from rules.control import Settings
+from rules.events import silence_id, value_event
+from rules.judging import Decided
+from rules.metrics import MetricTable
+from rules.series import SeriesTable
+from rules.silence import SilenceTable
+from rules.track import Verdict
+from rules.watch import Watch
+from telemetry.alert import AlertEvent, Phase
+
+
+class Telling:
+    """Makes the events of value rules."""
+
+    def __init__(self, series: SeriesTable, metrics: MetricTable) -> None:
+        self.series, self.metrics = series, metrics
+
+    def events(self, watch: Watch, settings: Settings, decided: list[Decided], now_ms: int) -> list[AlertEvent]:
+        """Return the events of decisions; those on a signal that is absent name the absence."""
+        told = []
+        for item in decided:
+            absence = self._absence(watch.silence, item.row)
+            if absence is not None:
+                item.table.track(item.row, item.rule.id).inhibit(item.verdict.told.alert_id)
+            told.append(value_event(item, watch.rules.version, now_ms, settings.historic_after_ms, absence))
+        return told
+
+    def after_all(self, watch: Watch, settings: Settings, now_ms: int) -> list[AlertEvent]:
+        """Return the events of the alerts that nobody was told of while their signal was absent, and that stand now that it is back."""
+        decided = []
+        for table in watch.tables():
+            for row, rule_id, told in list(table.open_alerts()):
+                if told.inhibited and self._absence(watch.silence, row) is None:
+                    judge = table.bands[row].judges[rule_id]
+                    verdict = Verdict(Phase.AMENDED, told._replace(revision=told.revision + 1, inhibited=False), told.decided)
+                    table.track(row, rule_id).replace(verdict.told)
+                    decided.append(Decided(judge.rule, self.metrics.subjects[row], table, row, verdict))
+        return self.events(watch, settings, decided, now_ms)
+
+    def _absence(self, silence: SilenceTable, row: int) -> str | None:
+        """Return the absence of a metric that is told, or that of all devices that bring it; None where it is not absent."""
+        members = self.metrics.members(row)
+        absent = silence.absence(int(self.series.silence[members[0]]))
+        if absent is None:
+            devices = [silence.absence(int(self.series.device_silence[member])) for member in members]
+            if any(device is None for device in devices):
+                return None
+            absent = devices[0]
+        return None if absent is None else silence_id(absent)
