@@ -265,11 +265,11 @@ class Evaluator:
     ) -> Outcome:
         books = None
         if row.home:
+            alerts += self._on_the_clock(row, end)  # absences first: what a stale window says is for the record only
             settles = row.now_ms // SETTLE_EVERY_MS != self.settle_ms // SETTLE_EVERY_MS
             revised = self.cutting.revise_due(FOREVER if settles else row.now_ms)  # what is to become final must be told before
             alerts += self._windows_told(row, revised, windows)
             alerts += self._windows_told(row, self.cutting.close_due(row.now_ms), windows)
-            alerts += self._on_the_clock(row, end)
             if settles:
                 self.settle_ms = row.now_ms
                 self.settling.settle(list(self.watch.tables()), row.now_ms)
