@@ -1,4 +1,4 @@
-"""The history against a plain list: whatever comes in whatever order, a series' past is sorted, complete, and forgotten from its old end."""
+"""The history against a plain list: whatever comes in whatever order, each past is sorted, complete, and forgotten from its old end."""
 
 import random
 
@@ -44,7 +44,8 @@ def test_it_holds_what_a_sorted_list_holds(seed):
             same, taken = history.holds(*readings[:3])
             assert not same.any()
             assert taken.tolist() == [time in {t for t, *_ in plain[row]} for row, time, *_ in sorted(batch)]
-            history.take(*readings, late)
+            rows, times, values, positions = readings
+            history.take(rows, times, values, positions, late)
             for row, time_ms, value, at in batch:
                 plain[row].add((time_ms, value, at))
         if rng.random() < 0.2:
@@ -79,6 +80,7 @@ def test_a_history_of_unknown_series_is_refused():
     history.append(*columns([(2, 1, 1.0, 1)]))
     other.extend(2)
     chunk = history.take_new()
+    assert chunk is not None
 
     with pytest.raises(ValueError, match="do not belong together"):
         other.refill([chunk])
