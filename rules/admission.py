@@ -150,8 +150,10 @@ def shed(admitted: Admitted, series: SeriesTable, most: Integers) -> tuple[Admit
     fresh = unusual & (first_ms >= ends_ms) & (first_ms // MINUTE_MS == last_ms // MINUTE_MS) & (counts <= allowed)
     inside[fresh] = counts[fresh]
     ends_ms[fresh] = (first_ms[fresh] // MINUTE_MS + 1) * MINUTE_MS
+    alone = unusual & (counts == 1) & (last_ms < ends_ms - MINUTE_MS)  # a late one: its own minute is not counted any more
+    inside[alone] -= 1
     kept = np.ones(len(rows), np.bool_)
-    for at in np.flatnonzero(unusual & ~fresh).tolist():
+    for at in np.flatnonzero(unusual & ~fresh & ~alone).tolist():
         group = slice(int(starts[at]), int(starts[at] + counts[at]))
         row, minute = int(touched[at]), int(last_ms[at]) // MINUTE_MS
         most_here, before = int(most[series.kind[row]]), int(series.in_minute[row])

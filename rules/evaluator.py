@@ -252,10 +252,7 @@ class Evaluator:
         decided: list[Decided] = []
         for signals, closed, late in ruled:
             for table in signals:
-                assert table.signal is not None
-                values = closed.values[table.signal.aggregate].astype(np.float64)
-                flags = np.full(len(closed.units), late)
-                decided += self.judging.on_windows(table, Seen(closed.units, closed.closes_ms, values, closed.positions, None, flags))
+                decided += self.judging.on_windows(table, closed, late=late)
         return self.telling.events(self.watch, self.settings, decided, row.now_ms)
 
     # -- what goes out -----------------------------------------------------------------------------------------------------------

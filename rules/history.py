@@ -8,7 +8,7 @@ old end, by time; what is dropped is final. All readings of a series with a time
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,8 @@ class History(Columns):
         self.times_ms: Integers = np.zeros(FIRST_POOL, np.int64)
         self.values: Floats = np.zeros(FIRST_POOL)
         self.positions: Integers = np.zeros(FIRST_POOL, np.int64)
-        self.used = 0
+        self.used = 0  # of the pool, from its beginning; of that, what free slabs take is `unused`
+        self.unused = 0
         self._free: dict[int, list[int]] = {}  # bases of free slabs, by length
         self._new: list[HistoryChunk] = []
 
@@ -177,18 +178,24 @@ class History(Columns):
         return self.times_ms, self.values, self.positions
 
     def _make_room(self, rows: Integers, more: Integers) -> None:
-        """Give each series room for so many readings more behind its last one."""
+        """Give each series room for so many readings more behind its last one: a quarter of its slab is free then, at least."""
+        if 2 * self.unused > max(self.used, FIRST_POOL):
+            self._pack()
         held = self.end[rows] - self.first[rows]
-        needed = held + more
-        grow = 2 * needed > self.limit[rows] - self.base[rows]
+        needed = (held + more) * 4 // 3 + 1
+        grow = needed > self.limit[rows] - self.base[rows]
         bases = self.base[rows]  # a copy
         if grow.any():
-            room = np.maximum(FIRST_SLAB, 1 << np.ceil(np.log2(2 * needed[grow] - 1)).astype(np.int64))
+            room = np.maximum(FIRST_SLAB, 1 << np.ceil(np.log2(needed[grow])).astype(np.int64))
             for length in np.unique(room).tolist():
                 chosen = np.flatnonzero(grow)[room == length]
                 bases[chosen] = self._allocate(length, len(chosen))
                 self._release(rows[chosen])
                 self.limit[rows[chosen]] = bases[chosen] + length
+        self._move(rows, held, bases)
+
+    def _move(self, rows: Integers, held: Integers, bases: Integers) -> None:
+        """Put the readings of series at the beginning of the slabs that they have from now on."""
         source, target = spans(self.first[rows], held), spans(bases, held)
         for pool in self._pools():
             pool[target] = pool[source]
@@ -198,17 +205,35 @@ class History(Columns):
     def _allocate(self, length: int, count: int) -> Integers:
         free = self._free.get(length, [])
         reused = [free.pop() for _ in range(min(count, len(free)))]
+        self.unused -= length * len(reused)
         missing = count - len(reused)
         fresh = self.used + length * np.arange(missing)
         self.used += length * missing
         if self.used > len(self.times_ms):
-            room = max(self.used, len(self.times_ms) * 3 // 2)
-            self.times_ms, self.values, self.positions = (
-                np.concatenate([pool, np.zeros(room - len(pool), pool.dtype)]) for pool in self._pools()
-            )
+            for pool in self._pools():  # in place: the kernel moves pages, nobody copies them; no view of a pool outlives its use
+                pool.resize(max(self.used, len(pool) * 5 // 4), refcheck=False)
         return np.concatenate([np.array(reused, np.int64), fresh])
 
     def _release(self, rows: Integers) -> None:
         for base, limit in zip(self.base[rows].tolist(), self.limit[rows].tolist(), strict=True):
             if limit > base:
                 self._free.setdefault(limit - base, []).append(base)
+                self.unused += limit - base
+
+    def _pack(self) -> None:
+        """Put all slabs side by side: series that grew together have left more room behind than they use."""
+        rows = np.flatnonzero(self.limit[: self.length] > self.base[: self.length])
+        rooms, held = (self.limit - self.base)[rows], (self.end - self.first)[rows]
+        bases = np.cumsum(rooms) - rooms
+        taken, target = spans(self.first[rows], held), spans(bases, held)
+        self.used, self.unused, self._free = int(rooms.sum()), 0, {}
+        self.times_ms, self.values, self.positions = (_scattered(pool[taken], target, self.used) for pool in self._pools())
+        self.base[rows] = self.first[rows] = bases
+        self.end[rows], self.limit[rows] = bases + held, bases + rooms
+
+
+def _scattered(values: NDArray[Any], at: Integers, length: int) -> NDArray[Any]:
+    """Return an array of a length with values at some places."""
+    array = np.zeros(length, values.dtype)
+    array[at] = values
+    return array

@@ -23,6 +23,7 @@ from rules.past import MetricPast, Slices
 from rules.rule import Rule
 from rules.signals import Judge, SignalTable
 from rules.track import Verdict
+from rules.windows import Closed
 
 OFFSET_BITS = 48
 NO_READINGS = Observations(np.empty(0, np.int64), np.empty(0), ("",), np.empty(0, np.int64))
@@ -93,8 +94,16 @@ class Judging:
         loud = table.loud(observed.rows, observed.times_ms, observed.values) | observed.late
         return self._examine(table, observed, loud) if loud.any() else []
 
-    def on_windows(self, table: SignalTable, seen: Seen) -> list[Decided]:
-        """Show closed windows to the rules on them; NaN where there is no such aggregate, or no such window any more."""
+    def on_windows(self, table: SignalTable, closed: Closed, *, late: bool) -> list[Decided]:
+        """Show closed windows to the rules on them; `late` are those that were told before, or that come before others that were."""
+        assert table.signal is not None
+        assert table.signal.window is not None
+        rows, times_ms, positions = closed.units, closed.closes_ms, closed.positions
+        values = closed.values[table.signal.aggregate].astype(np.float64)
+        if late and table.signal.window.gap_ms:  # a session that grew was seen at another time before, which is after it began
+            rows, positions = np.concatenate([rows, rows]), np.concatenate([positions, positions])
+            times_ms, values = np.concatenate([closed.opens_ms, times_ms]), np.concatenate([np.full(len(values), np.nan), values])
+        seen = Seen(rows, times_ms, values, positions, None, np.full(len(rows), late))
         seen = seen.take(seen.late | ~np.isnan(seen.values))
         loud = table.applies[seen.rows] & table.loud(seen.rows, seen.times_ms, seen.values)
         return self._examine(table, seen, loud) if loud.any() else []
