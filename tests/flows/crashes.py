@@ -29,6 +29,8 @@ class Fuse:
 
     place: str
     left: int
+    given: dict[int, list[bytes]] = field(default_factory=dict)  # every snapshot that a shard gave, by partition
+    resumed: list[bytes] = field(default_factory=list)  # those that shards were built from
 
     @contextmanager
     def around(self, name: str) -> Iterator[None]:
@@ -56,7 +58,18 @@ class FusedShard(Shard):
     fuse: Fuse = field(default_factory=lambda: Fuse("", 0))
 
     def build(self, resume_state):
-        return fused(super().build(resume_state), self.fuse, on_batch="evaluation", snapshot="shard snapshot")
+        if resume_state is not None:
+            self.fuse.resumed.append(resume_state)
+        logic = super().build(resume_state)
+        take = logic.snapshot
+
+        def snapshot():
+            state = take()
+            self.fuse.given.setdefault(logic.evaluator.partition, []).append(state)
+            return state
+
+        logic.snapshot = snapshot
+        return fused(logic, self.fuse, on_batch="evaluation", snapshot="shard snapshot")
 
 
 @dataclass(frozen=True)

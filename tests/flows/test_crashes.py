@@ -62,6 +62,20 @@ def test_crash_after_crash_changes_nothing(straight, tmp_path, epoch_ms):
     assert all(verify(tmp_path / f"{name}-{partition}.db").ok for name in ("outbox", "history") for partition in range(PARTITIONS))
 
 
+@pytest.mark.parametrize("position", [5, 6, 11, 14])
+def test_who_is_asked_for_a_snapshot_has_had_the_last_one_committed(straight, tmp_path, position):
+    """Bytewax says so nowhere, and the history is trimmed by it. Shards that were asked before it in the same epoch are one behind."""
+    copy_of_the_journal(straight, tmp_path)
+    crashed, again = Fuse("before shard snapshot", position), Fuse("", 0)
+    assert run_until_crash(tmp_path, PARTITIONS, 0, crashed)
+    run_until_crash(tmp_path, PARTITIONS, 0, again)
+
+    behind = [next(states[::-1].index(state) for states in crashed.given.values() if state in states) for state in again.resumed]
+    assert len(behind) == PARTITIONS
+    assert min(behind) == 0
+    assert max(behind) <= 1
+
+
 def test_a_journal_evaluated_anew_is_not_told_a_second_time(straight, tmp_path):
     """Who moves the recovery store away gets the state anew; the outbox already holds what it leads to."""
     copy_of_the_journal(straight, tmp_path)
