@@ -21,9 +21,9 @@ class Settings(NamedTuple):
     max_skew_ms: int  # a reading later than it was received by more than this is refused
     historic_after_ms: int  # an alert detected this long after its reading is historic
     store_readings: bool  # accepted readings go to the outbox
-    horizon_ms: dict[str, int]  # how far behind its series a reading may be
-    history_readings: dict[str, int]  # how many readings of one series are kept for late ones, at most
-    max_per_minute: dict[str, int]  # readings of one series in a minute of its own time; what is more is shed
+    horizon_ms: dict[str, int] = {"shipment": 72 * 3_600_000, "patient": 10 * 60_000}  # how far behind its series a reading may be
+    history_readings: dict[str, int] = {"shipment": 20_000, "patient": 20_000}  # how many of one series are kept for late ones, at most
+    max_per_minute: dict[str, int] = {"shipment": 600, "patient": 6_000}  # of one series, by its own time; what is more is shed
 
 
 DEFAULT_SETTINGS = Settings(
@@ -32,9 +32,6 @@ DEFAULT_SETTINGS = Settings(
     max_skew_ms=5 * 60_000,
     historic_after_ms=15 * 60_000,
     store_readings=True,
-    horizon_ms={"shipment": 72 * 3_600_000, "patient": 10 * 60_000},
-    history_readings={"shipment": 20_000, "patient": 20_000},
-    max_per_minute={"shipment": 600, "patient": 6_000},
 )
 OTHER_WINDOW_MS, OTHER_GRACE_MS = 60_000, 10_000
 OTHER_HORIZON_MS, OTHER_HISTORY_READINGS, OTHER_MAX_PER_MINUTE = 3_600_000, 20_000, 6_000
