@@ -35,15 +35,12 @@ class Columns:
     """Named columns of one length. Set `spec` as name -> (dtype, fill); rows appear by `extend` and never go away."""
 
     spec: dict[str, tuple[Any, Any]] = {}
-    width: dict[str, tuple[int, ...]] = {}  # columns with more than one value a row
+    derived: tuple[str, ...] = ()  # columns that are not dumped: they follow from the rest
 
     def __init__(self) -> None:
         self.length = 0
         for name, (dtype, fill) in self.spec.items():
-            setattr(self, name, np.full(self._shape(name, FIRST_ROOM), fill, dtype))
-
-    def _shape(self, name: str, rows: int) -> tuple[int, ...]:
-        return (rows, *self.width.get(name, ()))
+            setattr(self, name, np.full(FIRST_ROOM, fill, dtype))
 
     def extend(self, length: int) -> None:
         """Make the columns at least `length` rows long, the new ones filled."""
@@ -53,21 +50,21 @@ class Columns:
         if length > room:
             more = max(length, 2 * room) - room
             for name, (dtype, fill) in self.spec.items():
-                setattr(self, name, np.concatenate([getattr(self, name), np.full(self._shape(name, more), fill, dtype)]))
+                setattr(self, name, np.concatenate([getattr(self, name), np.full(more, fill, dtype)]))
         self.length = length
 
     def size_bytes(self) -> int:
-        """Return the memory that the columns take, their spare room included."""
-        return sum(getattr(self, name).nbytes for name in self.spec)
+        """Return the memory that the columns take, their spare room left out."""
+        return self.length * sum(int(np.dtype(dtype).itemsize) for dtype, _ in self.spec.values())
 
     def dump(self) -> dict[str, NDArray[Any]]:
-        """Return copies of the columns, without their spare room."""
-        return {name: getattr(self, name)[: self.length].copy() for name in self.spec}
+        """Return copies of the columns, without their spare room; those that are as they were at first, and those derived, are left out."""
+        held = {name: getattr(self, name)[: self.length] for name in self.spec if name not in self.derived}
+        return {name: column.copy() for name, column in held.items() if (column != self.spec[name][1]).any()}
 
     def restore(self, dumped: dict[str, NDArray[Any]]) -> None:
-        """Take what `dump` returned; a column that it did not know yet keeps its fill."""
-        length = max((len(column) for column in dumped.values()), default=0)
-        self.extend(length)
+        """Take what `dump` returned; a column that is not there keeps its fill."""
+        self.extend(max((len(column) for column in dumped.values()), default=0))
         for name, column in dumped.items():
             if name in self.spec:
                 getattr(self, name)[: len(column)] = column

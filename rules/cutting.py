@@ -164,8 +164,12 @@ class Cutting:
     def restore(self, dumped: dict[Any, Any]) -> None:
         """Take what `dump` returned."""
         for key, state in dumped.items():
-            table = self.told[key] if isinstance(key, str) else self.ruled[key[0], Window(*key[1:])]
+            told = isinstance(key, str)
+            table = self.told[key] if told else self.ruled[key[0], Window(*key[1:])]
             table.restore_told(state)
+            clocks = self.series if told else self.metrics
+            if not table.window.gap_ms:
+                table.reschedule(clocks.last_ms, clocks.advanced_ms)
 
 
 def _form(settings: Settings, kind: str) -> tuple[Window, int]:

@@ -157,23 +157,23 @@ class Evaluator:
                 time_ms = now_ms if packets.times_ms[number] == NO_TIME else packets.times_ms[number]
                 assignment = self.registry.assignment(kind, device, time_ms)
                 known[number] = self.series.add_packet((kind, device, metrics), assignment, self.catalogue, timed=device in timed)
-                for row in range(before, self.series.length):
-                    self._link(row, now_ms)
+                self._link(range(before, self.series.length), now_ms)
         return list(chain.from_iterable(known))  # type: ignore[arg-type]  # none is None by now
 
-    def _link(self, row: int, now_ms: int) -> None:
-        """Connect a series to its metric, the rules and the windows."""
-        key, tags = self.series.keys[row], self.series.tags[row]
-        subject = Subject(key.kind, key.subject, tags)
-        metric = self.series.signal[row] = self.metrics.add(subject, key.metric, row, self.series.devices)
-        self.series.oldest_ms[row] = self.metrics.settled_ms[metric] + 1
-        self.watch.link(metric, subject, key.metric)
-        self._await(row, now_ms)
-        self.history.extend(row + 1)
-        if key.kind in self.cutting.told:
-            self.cutting.extend()
-        else:
-            self.cutting.add_kind(key.kind)
+    def _link(self, rows: range, now_ms: int) -> None:
+        """Connect new series to their metrics, the rules and the windows."""
+        series, metrics = self.series, self.metrics
+        for row in rows:
+            key, tags = series.keys[row], series.tags[row]
+            subject = Subject(key.kind, key.subject, tags)
+            metric = series.signal[row] = metrics.add(subject, key.metric, row, series.devices)
+            series.oldest_ms[row] = metrics.settled_ms[metric] + 1
+            self.watch.link(metric, subject, key.metric)
+            self._await(row, now_ms)
+        self.history.extend(series.length)
+        self.cutting.extend()
+        for kind in sorted({series.keys[row].kind for row in rows} - self.cutting.told.keys()):
+            self.cutting.add_kind(kind)
             self.settling.define(self.settings, self.watch)
 
     def _statuses(self, row: Row, decoded: Decoded) -> list[AlertEvent]:

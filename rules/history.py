@@ -17,6 +17,7 @@ from rules.columns import NEVER, Columns, Flags, Floats, Integers, begins, lengt
 
 FIRST_SLAB = 16
 FIRST_POOL = 1024
+READING_BYTES = 24  # a time, a value, a position
 
 
 class HistoryChunk(NamedTuple):
@@ -46,6 +47,7 @@ class History(Columns):
         "end": (np.int64, 0),
         "floor_ms": (np.int64, NEVER),
     }
+    derived = ("base", "limit", "first", "end")
     base: Integers
     limit: Integers
     first: Integers
@@ -143,8 +145,8 @@ class History(Columns):
         return self.end[: self.length] - self.first[: self.length]
 
     def size_bytes(self) -> int:
-        """Return the memory that it takes, spare room included."""
-        return 3 * self.times_ms.nbytes + super().size_bytes()
+        """Return the memory that it takes, spare room left out."""
+        return READING_BYTES * int(self.counts().sum()) + super().size_bytes()
 
     # -- state --------------------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ class MetricTable(Columns):
         "settled_ms": (np.int64, NEVER),  # what was measured until then is final
         "only": (np.int64, -1),  # the series that brings it, -1 where several do
     }
+    derived = ("only",)
     last_ms: Integers
     advanced_ms: Integers
     settled_ms: Integers

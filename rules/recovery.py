@@ -21,9 +21,9 @@ def dump(evaluator: "Evaluator") -> dict[str, Any]:
         "version": SNAPSHOT_VERSION,
         "controls": dict(evaluator.controls),
         "names": evaluator.series.names(),
-        "series": evaluator.series.dump_state(),
+        "series": evaluator.series.dump(),
         "metrics": evaluator.metrics.dump(),
-        "floor_ms": evaluator.history.floor_ms[: evaluator.history.length].copy(),
+        "history": evaluator.history.dump(),
         "windows": evaluator.cutting.dump(),
         "watch": evaluator.watch.dump_state(),
         "offences": evaluator.offences.dump(),
@@ -40,7 +40,7 @@ def load(evaluator: "Evaluator", state: dict[str, Any], history: Iterable[Histor
         msg = f"the recovery snapshot is of version {state['version']}, this program reads version {SNAPSHOT_VERSION}"
         raise ValueError(msg)
     _link(evaluator, state)
-    evaluator.history.floor_ms[: evaluator.series.length] = state["floor_ms"]
+    evaluator.history.restore(state["history"])
     evaluator.history.refill(history)
     evaluator.cutting.restore(state["windows"])
     evaluator.watch.restore(state["watch"])
@@ -65,7 +65,7 @@ def _link(evaluator: "Evaluator", state: dict[str, Any]) -> None:
     for row, key in enumerate(series.keys):
         series.signal[row] = metrics.add(Subject(key.kind, key.subject, series.tags[row]), key.metric, row, series.devices)
     evaluator.link_metrics()
-    metrics.restore({name: column for name, column in state["metrics"].items() if name != "only"})
+    metrics.restore(state["metrics"])
     evaluator.history.extend(series.length)
     evaluator.define()
     evaluator.cutting.extend()

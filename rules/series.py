@@ -1,6 +1,7 @@
 """The series of one shard: who they belong to, what came last, and what they can plausibly be. One row a series, for ever."""
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from telemetry.metrics import Metric
 from telemetry.readings import SeriesKey
 
 MAX_SERIES = 2_000_000
+NAMES_A_CHUNK = 1000
 MAX_REMEMBERED_PACKETS = 500_000
 NO_SERIES = -1
 LARGEST = float(np.finfo(np.float64).max)
@@ -37,7 +39,7 @@ class SeriesTable(Columns):
         "minute_ends_ms": (np.int64, NEVER),  # the end of the latest minute of event time, and how many readings that minute brought
         "in_minute": (np.int64, 0),
     }
-    derived = ("kind", "signal")  # not in the snapshot: they follow from the rest
+    derived = ("oldest_ms", "low", "high", "kind", "signal")
     last_ms: Integers
     last_value: Floats
     advanced_ms: Integers
@@ -60,7 +62,10 @@ class SeriesTable(Columns):
         self.rows: dict[SeriesKey, int] = {}
         self.kinds: list[str] = []  # of subjects
         self._rows_of_packet: dict[tuple[PacketShape, str] | PacketShape, list[int]] = {}
-        self._names: tuple[str, list[Any], list[int]] | None = None
+        self._names: list[bytes] = []  # of the first `_named` rows
+        self._named = 0
+        self._tags: list[tuple[tuple[str, str], ...]] = []
+        self._tagged = np.empty(0, np.int32)  # by row: index in `_tags`
 
     def packet_rows(self, shapes: Iterable[PacketShape]) -> list[list[int] | None]:
         """Return for each packet the rows of its values, or None where some of its series are new or depend on the time."""
@@ -108,7 +113,7 @@ class SeriesTable(Columns):
     def take_over(self, registry: Registry, catalogue: Mapping[str, Metric]) -> None:
         """Take over a changed registry or catalogue. A device that watches another subject from now on gets new series."""
         self._rows_of_packet.clear()
-        self._names = None
+        self._tagged = np.empty(0, np.int32)
         for row, key in enumerate(self.keys):
             for assignment in registry.assigned.get(key.device, ()):
                 if (assignment.kind, assignment.subject) == (key.kind, key.subject):
@@ -120,24 +125,26 @@ class SeriesTable(Columns):
         if metric in catalogue:
             self.low[row], self.high[row] = catalogue[metric].low, catalogue[metric].high
 
-    def names(self) -> tuple[str, list[Any], list[int]]:
-        """Return what a snapshot needs to make the rows again: their keys as JSON, the different tags, and which of them each row has."""
-        if self._names is None or len(self._names[2]) != self.length:
+    def names(self) -> dict[str, Any]:
+        """Return what a snapshot needs to make the rows again: their keys, packed a thousand at a time, and their tags."""
+        while self._named + NAMES_A_CHUNK <= self.length:
+            self._names.append(self._packed_names(self._named, self._named + NAMES_A_CHUNK))
+            self._named += NAMES_A_CHUNK
+        if len(self._tagged) != self.length:
             different = {tags: number for number, tags in enumerate(dict.fromkeys(self.tags))}
-            keys = json.dumps([(*key, kind) for key, kind in zip(self.keys, self.topic_kinds, strict=True)])
-            self._names = keys, list(different), [different[tags] for tags in self.tags]
-        return self._names
+            self._tags, self._tagged = list(different), np.array([different[tags] for tags in self.tags], np.int32)
+        return {"keys": [*self._names, self._packed_names(self._named, self.length)], "tags": self._tags, "tagged": self._tagged.copy()}
 
-    def dump_state(self) -> dict[str, Any]:
-        """Return copies of the columns that do not follow from the rest."""
-        return {name: column for name, column in self.dump().items() if name not in self.derived}
+    def _packed_names(self, begin: int, end: int) -> bytes:
+        keys = [(*key, kind) for key, kind in zip(self.keys[begin:end], self.topic_kinds[begin:end], strict=True)]
+        return zlib.compress(json.dumps(keys).encode(), 1)
 
     @classmethod
-    def again(cls, names: tuple[str, list[Any], list[int]], columns: dict[str, Any], catalogue: Mapping[str, Metric]) -> "SeriesTable":
-        """Return the table that `names` and `dump_state` were taken of."""
+    def again(cls, names: dict[str, Any], columns: dict[str, Any], catalogue: Mapping[str, Metric]) -> "SeriesTable":
+        """Return the table that `names` and `dump` were taken of."""
         self = cls()
-        keys, different, numbers = names
-        for (kind, subject, device, metric, topic_kind), number in zip(json.loads(keys), numbers, strict=True):
-            self.add(SeriesKey(kind, subject, device, metric), topic_kind, different[number], catalogue)
-        self.restore({name: column for name, column in columns.items() if name not in cls.derived})
+        keys = [key for packed in names["keys"] for key in json.loads(zlib.decompress(packed))]
+        for (kind, subject, device, metric, topic_kind), number in zip(keys, names["tagged"].tolist(), strict=True):
+            self.add(SeriesKey(kind, subject, device, metric), topic_kind, names["tags"][number], catalogue)
+        self.restore(columns)
         return self

@@ -32,6 +32,9 @@ class Settling:
         self.most_held = self._by_kind(settings.history_readings, OTHER_HISTORY_READINGS)
         self.most_per_minute = self._by_kind(settings.max_per_minute, OTHER_MAX_PER_MINUTE)
         self.reach_ms = np.array([max(watch.reach_ms(kind), self.cutting.reach_ms(kind)) for kind in self.series.kinds], np.int64)
+        rows = slice(0, self.series.length)
+        behind_ms = self.series.last_ms[rows] - self.horizon_ms[self.series.kind[rows]]
+        self.series.oldest_ms[rows] = np.maximum(behind_ms, self.metrics.settled_ms[self.series.signal[rows]] + 1)
 
     def _by_kind(self, given: dict[str, int], other: int) -> Integers:
         return np.array([given.get(kind, other) for kind in self.series.kinds], np.int64)

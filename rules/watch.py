@@ -11,7 +11,7 @@ from rules.metrics import MetricTable, Subject
 from rules.registry import Assignment, Registry
 from rules.rule import NO_RULES, Rule, RuleSet
 from rules.signals import SignalTable
-from rules.silence import Fallen, Orphan, SilenceTable
+from rules.silence import NO_SOURCE, Fallen, Orphan, SilenceTable
 from rules.track import Told, Track
 from telemetry.readings import SeriesKey
 
@@ -73,6 +73,8 @@ class Watch:
 
     def add_series(self, key: SeriesKey, tags: tuple[tuple[str, str], ...], now_ms: int) -> tuple[int, int]:
         """Wait for a series; returns its rows in the silence table, for the metric and for the device."""
+        if not self._on_silence:
+            return NO_SOURCE, NO_SOURCE
         subject = Subject(key.kind, key.subject, tags)
         return (
             self._await(subject, key.device, key.metric, now_ms),
@@ -166,7 +168,7 @@ class Watch:
         """Take the state of a snapshot made under the same rules, every row being linked."""
         self.applied = dict(state["applied"])
         for table, (columns, tracks) in zip(self.tables(), state["signals"], strict=True):
-            table.restore({name: column for name, column in columns.items() if name in {"loud_ms", "until_ms", "last_ms"}})
+            table.restore(columns)
             table.tracks = {row: {rule_id: Track(*parts) for rule_id, parts in held.items()} for row, held in tracks.items()}
         orphans = self.silence.keep_told(state["silence"], set(self._by_id))
         assert not orphans, orphans

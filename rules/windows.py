@@ -329,7 +329,10 @@ class WindowTable(Columns):
     def dump_told(self) -> tuple[Any, ...]:
         """Return the state as plain values and arrays."""
         sessions = {unit: {opens: tuple(told) for opens, told in held.items()} for unit, held in self.sessions.items()}
-        return self.dump(), dict(self.revised), sessions, dict(self.dirty), self.revise_at_ms
+        columns = self.dump()
+        if not self.window.gap_ms:  # it follows from the clocks
+            columns.pop("due_ms", None)
+        return columns, dict(self.revised), sessions, dict(self.dirty), self.revise_at_ms
 
     def restore_told(self, dumped: tuple[Any, ...]) -> None:
         """Take what `dump_told` returned."""
@@ -338,7 +341,7 @@ class WindowTable(Columns):
         self.restore(columns)
         self.revised = dict(revised)
         self.sessions = {unit: {opens: Session(*told) for opens, told in held.items()} for unit, held in sessions.items()}
-        self.next_due_ms = int(self.due_ms[: self.length].min(initial=FOREVER))
+        self.next_due_ms = NEVER  # looked at anew
 
 
 def _indices(part: Slices) -> Integers:
