@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from alerts.privacy import Pseudonyms
-from telemetry.alert import AlertEvent
+from telemetry.alert import AlertEvent, Phase
 from telemetry.template import problems
 
 NOTICE = "Secondary notification: not a medical device, not a primary alarm."
@@ -18,6 +18,11 @@ DEFAULT_TEMPLATE = "{subject}: {signal} is {value} {unit}"
 MAX_MESSAGE = 1000
 MAX_VALUE = 200
 ABSENT = "-"
+
+CORRECTIONS = {
+    Phase.AMENDED: "Readings that came late changed this alert; what is said above holds now.",
+    Phase.RETRACTED: "This alert is taken back: late readings, or another rule or registry, show that it is none.",
+}
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -101,9 +106,19 @@ def _text(event: AlertEvent, message: str) -> str:
     lines.append(f"Started:  {instant(event.started_at_ms)}")
     if event.ended_at_ms is not None:
         lines.append(f"Ended:    {instant(event.ended_at_ms)}")
+    if event.phase in CORRECTIONS:
+        lines.append(f"Note:     {_correction(event)}")
     lines.append(f"Detected: {instant(event.detected_at_ms)}{' (long after it happened)' if event.historic else ''}")
     lines += [f"{_bounded(name, 64)}: {_bounded(value, MAX_VALUE)}" for name, value in sorted(event.tags.items())[:20]]
     return "\n".join([*lines, f"Id:       {event.alert_id}, revision {event.revision}", "", NOTICE])
+
+
+def _correction(event: AlertEvent) -> str:
+    if event.superseded_by is not None:
+        return f"Readings that came late show that this is part of alert {event.superseded_by}."
+    if event.phase is Phase.AMENDED and event.ended_at_ms is None:
+        return "Readings that came late changed this alert, which stands; what is said above holds now."
+    return CORRECTIONS[event.phase]
 
 
 def instant(time_ms: int) -> str:

@@ -41,13 +41,14 @@ class Match(Strict):
     subject: Names | None = None
     rule: Names | None = None
     tags: dict[Name, Names] = {}
+    inhibited: bool = Field(False, description="alerts on a signal that is absent too, which are else for the record only")
 
 
 class SubscriptionDocument(Strict):
     """One subscription as it is written. Validated with the context `channels`, a channel that is not among them is an error."""
 
     name: Name
-    match: Match = Match()
+    match: Match = Match(inhibited=False)
     channels: Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1)]
 
     @field_validator("channels")
@@ -71,6 +72,7 @@ class SubscriptionDocument(Strict):
             tags={name: frozenset(values) for name, values in match.tags.items()},
             subjects=_pattern(match.subject),
             rules=_pattern(match.rule),
+            inhibited=match.inhibited,
             channels=frozenset(self.channels),
         )
 
@@ -100,6 +102,7 @@ class Subscription(NamedTuple):
     subjects: re.Pattern[str] | None
     rules: re.Pattern[str] | None
     channels: frozenset[str]
+    inhibited: bool = False
 
     def matches(self, event: AlertEvent) -> bool:
         """Return whether the event is one that this subscription is about."""
@@ -109,6 +112,7 @@ class Subscription(NamedTuple):
             and (not self.phases or event.phase in self.phases)
             and (self.subjects is None or self.subjects.match(event.subject) is not None)
             and (self.rules is None or self.rules.match(event.rule) is not None)
+            and (self.inhibited or event.inhibited_by is None)
             and all(event.tags.get(name) in values for name, values in self.tags.items())
         )
 

@@ -24,6 +24,7 @@ from cli.options import config_option
 from cli.settings import Account, Secret, Settings
 from documents import format_duration, parse_duration
 from documents.quantities import BYTES, parse_size
+from rules.window import read_window, write_window
 from telemetry.errors import ConfigError, Problem
 
 
@@ -93,6 +94,8 @@ def _shown(value: Any, annotation: Any) -> Any:
         return shown(value)
     if isinstance(value, dict):
         return {key: _shown(item, annotation) for key, item in value.items()}
+    if _reads_with(annotation, read_window):
+        return write_window(value)
     if isinstance(value, list):
         return [_shown(item, NoneType) for item in value]
     if isinstance(value, Path):

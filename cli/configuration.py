@@ -115,6 +115,9 @@ def flow_terms(settings: Settings) -> FlowTerms:
         max_skew_ms=settings.max_skew,
         historic_after_ms=settings.historic_after,
         store_readings=settings.flow.store_readings,
+        horizon_ms=dict(settings.horizon),
+        history_readings=dict(settings.max_readings),
+        max_per_minute=dict(settings.max_per_minute),
     )
 
 

@@ -110,6 +110,7 @@ def subscriptions_version(subscribed: Sequence[Subscription]) -> str:
             *(sorted(map(str, values)) for values in (item.kinds, item.severities, item.phases, item.channels)),
             sorted((name, sorted(values)) for name, values in item.tags.items()),
             *(None if pattern is None else pattern.pattern for pattern in (item.subjects, item.rules)),
+            item.inhibited,
         ]
         for item in subscribed
     ]

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
 from cli.settings import Kind
 from documents import Strict
+from rules.registry import ALWAYS_FROM_MS, ALWAYS_UNTIL_MS
 from telemetry.metrics import CATALOGUE, UNITS, Metric, unit_code
 
 MAX_DEVICES = 200_000
@@ -19,6 +20,23 @@ class DeviceEntry(Strict):
     subject: Identifier | None = Field(default=None, description="the shipment or patient that it watches; without it, the device itself")
     kind: Kind
     tags: dict[Label, str] = Field(default={}, max_length=32)
+    from_: AwareDatetime | None = Field(default=None, alias="from", description="readings measured before belong to somebody else")
+    until: AwareDatetime | None = Field(default=None, description="as do those measured at this time or after it")
+
+    def span_ms(self) -> tuple[int, int]:
+        """Return from when, inclusive, until when, exclusive, the device watches its subject."""
+        return (
+            ALWAYS_FROM_MS if self.from_ is None else round(self.from_.timestamp() * 1000),
+            ALWAYS_UNTIL_MS if self.until is None else round(self.until.timestamp() * 1000),
+        )
+
+    @model_validator(mode="after")
+    def _is_span(self) -> "DeviceEntry":
+        begins, ends = self.span_ms()
+        if begins >= ends:
+            msg = "`from` must be before `until`"
+            raise ValueError(msg)
+        return self
 
 
 class MetricEntry(Strict):
@@ -55,17 +73,25 @@ class RegistryModel(Strict):
     @field_validator("devices")
     @classmethod
     def _once_each(cls, devices: list[DeviceEntry]) -> list[DeviceEntry]:
-        seen: set[str] = set()
+        spans: dict[str, list[tuple[int, int]]] = {}
         for entry in devices:
-            if entry.device in seen:
-                msg = f"the device `{entry.device}` stands here twice"
+            begins, ends = entry.span_ms()
+            if any(begins < other_ends and other_begins < ends for other_begins, other_ends in spans.get(entry.device, ())):
+                msg = f"the device `{entry.device}` stands here twice for the same time: give each its `from` and `until`"
                 raise ValueError(msg)
-            seen.add(entry.device)
+            spans.setdefault(entry.device, []).append((begins, ends))
         return devices
 
     def assignments(self) -> list[dict[str, Any]]:
         """Return the devices as the control record has them."""
-        return [{**entry.model_dump(), "subject": entry.subject or entry.device} for entry in self.devices]
+        return [_assignment(entry) for entry in self.devices]
 
     def own_metrics(self) -> list[Metric]:
         return [Metric(entry.name, entry.unit, entry.low, entry.high, entry.title or entry.name) for entry in self.metrics]
+
+
+def _assignment(entry: DeviceEntry) -> dict[str, Any]:
+    begins, ends = entry.span_ms()
+    bounds = {} if begins == ALWAYS_FROM_MS else {"from_ms": begins}
+    bounds |= {} if ends == ALWAYS_UNTIL_MS else {"until_ms": ends}
+    return {"device": entry.device, "subject": entry.subject or entry.device, "kind": entry.kind, "tags": entry.tags, **bounds}

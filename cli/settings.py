@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema, field_validator, model_validator
 
 from documents import ByteSize, Duration, Strict
 from ingest.topics import FILTERS, KINDS
 from rules.control import DEFAULT_SETTINGS
+from rules.window import read_window
 
 DAY_MS = 86_400_000
 
@@ -26,6 +27,11 @@ def _is_kind(kind: str) -> str:
 
 
 Kind = Annotated[str, AfterValidator(_is_kind)]
+WindowForm = Annotated[
+    int | list[int],
+    BeforeValidator(read_window),
+    WithJsonSchema({"type": "string", "examples": ["10 s", "30 s every 10 s", "session 5 min"]}),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 MAIL_ADDRESS = r"^[^@\s<>,;]+@[^@\s<>,;]+$"
 
@@ -242,8 +248,20 @@ class Settings(Strict):
     ingest: Ingest = Ingest()
     rules: list[str] = Field(default=[], max_length=100, description="files, folders of files, or names of shipped packs")
     registry: Path | None = Field(default=None, description="which device watches which subject")
-    windows: dict[Kind, Duration] = Field(default=DEFAULT_SETTINGS.windows_ms, description="the size of a window by kind of subject")
+    windows: dict[Kind, WindowForm] = Field(
+        default=DEFAULT_SETTINGS.windows_ms, description="`10 s`, `30 s every 10 s` or `session 5 min`, by kind of subject"
+    )
     grace: dict[Kind, Duration] = Field(default=DEFAULT_SETTINGS.grace_ms, description="how long a window waits for late readings")
+    horizon: dict[Kind, Duration] = Field(
+        default=DEFAULT_SETTINGS.horizon_ms, description="how far a reading may be behind its series and still count, by kind of subject"
+    )
+    max_readings: dict[Kind, Annotated[int, Field(ge=100, le=10_000_000)]] = Field(
+        default=DEFAULT_SETTINGS.history_readings, description="how many readings of a series are kept for late ones, at most"
+    )
+    max_per_minute: dict[Kind, Annotated[int, Field(ge=1)]] = Field(
+        default=DEFAULT_SETTINGS.max_per_minute,
+        description="readings of a series in a minute of its own time; what is more is shed as a flood",
+    )
     max_skew: Duration = Field(default=DEFAULT_SETTINGS.max_skew_ms, description="how far ahead a device's clock may be")
     historic_after: Duration = Field(
         DEFAULT_SETTINGS.historic_after_ms, description="an alert decided so long after its reading is history"

@@ -10,6 +10,7 @@ from cli.configuration import Configuration
 from cli.lag import Lag
 from cli.places import ledger_path
 from cli.verify import Check, alert_events, verified
+from rules.document import RESERVED
 from simulators.incidents import Breach, Incident, IncidentKind
 from sinks.ledger import DELIVERED
 from telemetry import books
@@ -68,7 +69,7 @@ def findings(
     incidents: Sequence[tuple[Incident, Breach | None, bool]], events: Sequence[AlertEvent]
 ) -> tuple[list[Finding], list[AlertEvent]]:
     """Match incidents, each with its breach and whether it was over, with the alerts raised; return also the alerts that are nobody's."""
-    raised = [event for event in events if event.phase is Phase.RAISED]
+    raised = [event for event in events if event.phase is Phase.RAISED and event.inhibited_by is None and event.rule not in RESERVED]
     found = []
     expected: set[str] = set()
     for incident, breach, due in incidents:
@@ -133,6 +134,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "accepted": counted.accepted,
             "duplicate": counted.duplicate,
             "late": counted.late,
+            "conflicts": counted.conflicts,
             "quarantined": counted.quarantined,
         },
         "injected": summary.injected,

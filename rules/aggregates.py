@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.columns import Floats, Integers
-
-AGGREGATES = ("count", "sum", "mean", "min", "max", "stddev", "first", "last", "median", "p95", "range", "slope")
+from rules.window import AGGREGATES
 
 LARGE, SMALL = 2.0**400, 2.0**-400
 SHRINK = 2.0**-600

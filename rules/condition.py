@@ -7,14 +7,11 @@ from importlib.resources import files
 from math import isfinite
 from typing import NamedTuple
 
-import numpy as np
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput, VisitError
 
 from documents import format_duration, parse_duration
-from rules.aggregates import AGGREGATES
-from rules.columns import Flags, Floats
-from rules.window import Window
+from rules.window import AGGREGATES, Window
 from telemetry.metrics import Metric, conversion, unit_code
 
 WHOLE_DEVICE = ""
@@ -24,7 +21,6 @@ BOUNDED = frozenset({"mean", "min", "max", "first", "last", "median", "p95"})
 """Aggregates that lie between the least and the greatest of their readings: of readings in band they are in band."""
 
 SHORTEST_WINDOW_MS = 1000
-COMPARE = {">": np.greater, "<": np.less, ">=": np.greater_equal, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal}
 INVERSE = {">": "<=", "<": ">=", ">=": "<", "<=": ">", "==": "!=", "!=": "=="}
 
 
@@ -75,11 +71,6 @@ class Comparison(NamedTuple):
                 return value == threshold
             case _:
                 return value != threshold
-
-    def holds_all(self, values: Floats) -> Flags:
-        """Return for each of many values what `holds` says of it."""
-        satisfied: Flags = COMPARE[self.operator](values, self.threshold)
-        return satisfied
 
     def band(self) -> tuple[float, float]:
         """Return the open interval (low, high) inside which the comparison surely fails; (inf, -inf) where there is none."""

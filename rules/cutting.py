@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rules.aggregates import AGGREGATES
 from rules.columns import FOREVER, Integers, begins
 from rules.control import OTHER_GRACE_MS, OTHER_WINDOW_MS, Settings
 from rules.history import History
@@ -13,7 +12,7 @@ from rules.metrics import MetricTable
 from rules.past import MetricPast, SeriesPast
 from rules.series import SeriesTable
 from rules.signals import SignalTable
-from rules.window import Window, window
+from rules.window import AGGREGATES, Window, window
 from rules.windows import Closed, WindowTable
 
 

@@ -273,7 +273,7 @@ class Evaluator:
             if row.now_ms // BOOKS_EVERY_MS != self.books_ms // BOOKS_EVERY_MS:
                 self.books_ms = row.now_ms
                 books = self.books(end, row.now_ms)
-        self.alerts.update(event.rule for event in alerts if event.phase is Phase.RAISED)
+        self.alerts.update(event.rule for event in alerts if event.phase is Phase.RAISED and event.inhibited_by is None)
         return Outcome(alerts, windows, readings, refused, books)
 
     def _on_the_clock(self, row: Row, end: int) -> list[AlertEvent]:

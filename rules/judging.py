@@ -17,7 +17,7 @@ from rules.columns import Flags, Floats, Integers
 from rules.condition import Signal
 from rules.cutting import Cutting
 from rules.history import History
-from rules.lifecycle import Observation, Observations
+from rules.lifecycle import Observation, Observations, holds_all
 from rules.metrics import MetricTable, Subject
 from rules.past import MetricPast, Slices
 from rules.rule import Rule
@@ -160,7 +160,7 @@ class Judging:
         for judge in table.bands[row].judges.values():
             track = table.tracks.get(row, {}).get(judge.rule.id)
             noticed = track is not None and track.touched_by(earliest_ms, latest_ms)
-            if not noticed and not judge.terms.when.holds_all(touched).any():
+            if not noticed and not holds_all(judge.terms.when, touched).any():
                 continue
             track = table.track(row, judge.rule.id)
             for verdict in track.revise(judge.terms, (judge.rule.id, subject), self._visible(judge, past), observations[0]):
@@ -216,7 +216,7 @@ class Judging:
             count = int(past.times_ms.searchsorted(settled_ms, "right"))
             for judge in table.bands[row].judges.values():
                 track = table.tracks.get(row, {}).get(judge.rule.id)
-                if track is None and not judge.terms.when.holds_all(past.values[:count]).any():
+                if track is None and not holds_all(judge.terms.when, past.values[:count]).any():
                     continue
                 visible = self._visible(judge, past)
                 within = int(visible.times_ms.searchsorted(settled_ms, "right"))

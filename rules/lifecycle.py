@@ -28,8 +28,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rules.columns import NEVER, Floats, Integers
+from rules.columns import NEVER, Flags, Floats, Integers
 from rules.condition import Comparison
+from rules.rule import Terms
 
 
 class State(IntEnum):
@@ -75,17 +76,6 @@ class Life(NamedTuple):
 
 
 IDLE = Life()
-
-
-class Terms(NamedTuple):
-    """What of a rule the lifecycle needs, for one kind of subject."""
-
-    when: Comparison
-    clear_when: Comparison
-    for_ms: int  # of a rule on accumulated time: the amount
-    clear_for_ms: int
-    max_gap_ms: int
-    within_ms: int = 0  # accumulated time: the trailing span; 0: the condition must hold without a break
 
 
 def step(terms: Terms, life: Life, seen: Observation) -> tuple[Life, Change | None]:
@@ -144,12 +134,21 @@ class Observations(NamedTuple):
         return Observation(int(self.times_ms[index]), float(self.values[index]), device, int(self.positions[index]))
 
 
+COMPARE = {">": np.greater, "<": np.less, ">=": np.greater_equal, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal}
+
+
+def holds_all(comparison: Comparison, values: Floats) -> Flags:
+    """Return for each of many values what `comparison.holds` says of it."""
+    satisfied: Flags = COMPARE[comparison.operator](values, comparison.threshold)
+    return satisfied
+
+
 def fold(terms: Terms, life: Life, seen: Observations, start: int = 0) -> tuple[Life, list[Alert]]:
     """Return where the rule stands after observations from `start` on, and the alerts that were or are open in them.
 
     An alert that is open in `life` is the first one.
     """
-    satisfying = np.flatnonzero(terms.when.holds_all(seen.values)).tolist()
+    satisfying = np.flatnonzero(holds_all(terms.when, seen.values)).tolist()
     alerts: list[Alert] = []
     at, end = start, len(seen.times_ms)
     while at < end:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rules.condition import Comparison, Silence
-from rules.lifecycle import Terms
 from telemetry.alert import AlertClass, Severity
 
 DEFAULT_MAX_GAP_MS = {"shipment": 15 * 60_000, "patient": 60_000}
@@ -12,6 +11,17 @@ DEFAULT_MAX_GAP_MS = {"shipment": 15 * 60_000, "patient": 60_000}
 5 minutes on transports under a day), and for monitors one minute."""
 
 OTHER_MAX_GAP_MS = 15 * 60_000
+
+
+class Terms(NamedTuple):
+    """What of a rule the lifecycle needs, for one kind of subject."""
+
+    when: Comparison
+    clear_when: Comparison
+    for_ms: int  # of a rule on accumulated time: the amount
+    clear_for_ms: int
+    max_gap_ms: int
+    within_ms: int = 0  # accumulated time: the trailing span; 0: the condition must hold without a break
 
 
 class Rule(NamedTuple):

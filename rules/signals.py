@@ -12,9 +12,8 @@ import numpy as np
 
 from rules.columns import FOREVER, NEVER, Columns, Flags, Floats, Integers
 from rules.condition import Comparison, Signal
-from rules.lifecycle import Terms
 from rules.metrics import Subject
-from rules.rule import Rule
+from rules.rule import Rule, Terms
 from rules.track import Told, Track
 
 

@@ -18,13 +18,16 @@ class Telling:
         self.series, self.metrics = series, metrics
 
     def events(self, watch: Watch, settings: Settings, decided: list[Decided], now_ms: int) -> list[AlertEvent]:
-        """Return the events of decisions; those on a signal that is absent name the absence."""
+        """Return the events of decisions. What is raised on an absent signal names the absence, until that is over."""
         told = []
         for item in decided:
-            absence = self._absence(watch.silence, item.row)
-            if absence is not None:
-                item.table.track(item.row, item.rule.id).inhibit(item.verdict.told.alert_id)
-            told.append(value_event(item, watch.rules.version, now_ms, settings.historic_after_ms, absence))
+            track = item.table.track(item.row, item.rule.id)
+            known = track.find(item.verdict.told.alert_id)
+            absence = self._absence(watch.silence, item.row) if item.verdict.phase is Phase.RAISED else None
+            if absence is not None and not known.inhibited_by:
+                known = known._replace(inhibited_by=absence)
+                track.replace(known)
+            told.append(value_event(item, watch.rules.version, now_ms, settings.historic_after_ms, known.inhibited_by or None))
         return told
 
     def after_all(self, watch: Watch, settings: Settings, now_ms: int) -> list[AlertEvent]:
@@ -32,9 +35,9 @@ class Telling:
         decided = []
         for table in watch.tables():
             for row, rule_id, told in list(table.open_alerts()):
-                if told.inhibited and self._absence(watch.silence, row) is None:
+                if told.inhibited_by and self._absence(watch.silence, row) is None:
                     judge = table.bands[row].judges[rule_id]
-                    verdict = Verdict(Phase.AMENDED, told._replace(revision=told.revision + 1, inhibited=False), told.decided)
+                    verdict = Verdict(Phase.RAISED, told._replace(revision=told.revision + 1, inhibited_by=""), told.decided)
                     table.track(row, rule_id).replace(verdict.told)
                     decided.append(Decided(judge.rule, self.metrics.subjects[row], table, row, verdict))
         return self.events(watch, settings, decided, now_ms)

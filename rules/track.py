@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rules.columns import FOREVER, NEVER
-from rules.lifecycle import IDLE, Alert, Change, Life, Observation, Observations, State, Terms, fold, rested, step
+from rules.lifecycle import IDLE, Alert, Change, Life, Observation, Observations, State, fold, rested, step
+from rules.rule import Terms
 from telemetry.alert import Phase, alert_id
 
 
@@ -24,7 +25,7 @@ class Told(NamedTuple):
     resolved: Observation | None  # the observation that ended it; None while it is open
     peak: float  # while it is open: as it was told, the episode in `life` knows the latest
     withdrawn: bool = False  # retracted: kept so that its id and revision are not used again
-    inhibited: bool = False  # nobody was told: the signal was absent
+    inhibited_by: str = ""  # the absence of the signal because of which nobody was told yet
 
     @property
     def until_ms(self) -> int:
@@ -109,9 +110,9 @@ class Track:
         """Put what is told of an alert in the place of what was."""
         self.told[next(index for index, other in enumerate(self.told) if other.alert_id == told.alert_id)] = told
 
-    def inhibit(self, identity: str) -> None:
-        """Note that nobody was told of an alert."""
-        self.told = [told._replace(inhibited=True) if told.alert_id == identity else told for told in self.told]
+    def find(self, identity: str) -> Told:
+        """Return what was told of an alert."""
+        return next(told for told in self.told if told.alert_id == identity)
 
     # -- what changed -------------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import apprise
 
 from sinks.sink import Compose
-from telemetry.alert import AlertEvent, Phase, Severity
+from telemetry.alert import AlertEvent, Severity
 from telemetry.errors import Transient, VitalaneError
 
 _TYPES = {
@@ -34,7 +34,7 @@ class Chat:
 
     def send(self, event: AlertEvent) -> None:
         notice = self._compose(event)
-        over = event.phase in {Phase.RESOLVED, Phase.RETRACTED}
+        over = event.is_over()
         kind = apprise.NotifyType.SUCCESS if over else _TYPES[event.severity]
         if not self._services.notify(title=notice.title, body=notice.text, notify_type=kind, body_format=apprise.NotifyFormat.TEXT):
             msg = f"{self.name}: the service did not take the message"

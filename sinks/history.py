@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from journal.rows import Row, RowKind
 from sinks.database import Database
 from telemetry import alert, blocks, books
-from telemetry.alert import AlertEvent, Phase
+from telemetry.alert import AlertEvent
 from telemetry.books import Books
 from telemetry.errors import Rejected, VitalaneError
 from telemetry.readings import SeriesKey
@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS series (
 CREATE TABLE IF NOT EXISTS readings (series INTEGER, time_ms INTEGER, value REAL, PRIMARY KEY (series, time_ms)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS windows (
     series INTEGER, opens_ms INTEGER, closes_ms INTEGER, count INTEGER, mean REAL, min REAL, max REAL, first REAL, last REAL, stddev REAL,
+    sum REAL, median REAL, p95 REAL, range REAL, slope REAL, revision INTEGER,
     PRIMARY KEY (series, opens_ms, closes_ms)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alerts (
@@ -46,7 +47,7 @@ CREATE TABLE IF NOT EXISTS books (partition INTEGER PRIMARY KEY, position INTEGE
 """
 
 READING_VALUES = ("time_ms", "value")
-WINDOW_VALUES = ("opens_ms", "closes_ms", "count", "mean", "min", "max", "first", "last", "stddev")
+WINDOW_VALUES = blocks.WINDOW_COLUMNS[1:]
 PRUNE_ROWS = 20_000
 PRUNE_EVERY_MS = 60_000
 MAX_SERIES_IDS = 200_000
@@ -72,6 +73,8 @@ class History:
     def __init__(self, path: Path, *, keep_ms: int | None = None) -> None:
         """With `keep_ms`, readings, windows and quarantine older than that by the journal's clock are removed; alerts stay."""
         self._database = Database(path, SCHEMA, lock=True, synchronous="FULL")
+        with self._database.transaction() as connection:
+            _add_columns(connection)
         self._keep_ms = keep_ms
         self._pruned_ms = 0
         self._ids: dict[SeriesKey, int] = {}
@@ -101,7 +104,7 @@ class History:
         if row.kind == RowKind.READINGS:
             self._write_block(connection, "readings", row.body, READING_VALUES)
         elif row.kind == RowKind.WINDOWS:
-            self._write_block(connection, "windows", row.body, WINDOW_VALUES)
+            self._write_windows(connection, row.body)
         elif row.kind == RowKind.ALERT:
             self._write_alert(connection, row.body)
         elif row.kind == RowKind.QUARANTINE:
@@ -114,11 +117,24 @@ class History:
                 (counted.partition, counted.offset, row.body),
             )
 
-    def _write_block(self, connection: sqlite3.Connection, table: str, body: bytes, names: Sequence[str]) -> None:
+    def _write_block(self, connection: sqlite3.Connection, table: str, body: bytes, names: Sequence[str]) -> blocks.Block:
         block = blocks.unpack(body)
         marks = ", ".join("?" * (1 + len(names)))
-        values = zip(self._series(connection, block), *(block.columns[name] for name in names), strict=True)
+        series = self._series(connection, block)
+        values = zip(series, *(block.columns[name] for name in names), strict=True)
         connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)  # noqa: S608 - names of tables
+        return block
+
+    def _write_windows(self, connection: sqlite3.Connection, body: bytes) -> None:
+        """Write summaries; one that is told again replaces what was told of it, and one without readings withdraws it."""
+        block = self._write_block(connection, "windows", body, WINDOW_VALUES)
+        if max(block.columns["revision"], default=1) > 1:
+            rows = zip(
+                self._series(connection, block), *(block.columns[name] for name in ("opens_ms", "closes_ms", "revision")), strict=True
+            )
+            again = [(series, opens_ms, closes_ms) for series, opens_ms, closes_ms, revision in rows if revision > 1]
+            connection.executemany("DELETE FROM windows WHERE series = ? AND opens_ms = ? AND closes_ms <> ?", again)
+            connection.execute("DELETE FROM windows WHERE count = 0")
 
     def _series(self, connection: sqlite3.Connection, block: blocks.Block) -> list[int]:
         """Return the id of the series of each row of a block."""
@@ -143,13 +159,14 @@ class History:
                 *(event.started_at_ms, event.detected_at_ms, body),
             ),
         )
-        ((latest, phase),) = connection.execute(
-            "SELECT revision, phase FROM alerts WHERE alert_id = ? ORDER BY revision DESC LIMIT 1", (event.alert_id,)
+        ((latest, newest),) = connection.execute(
+            "SELECT revision, body FROM alerts WHERE alert_id = ? ORDER BY revision DESC LIMIT 1", (event.alert_id,)
         ).fetchall()
-        if phase in {Phase.RESOLVED, Phase.RETRACTED}:
+        last = alert.from_json(newest)
+        if last.is_over():
             connection.execute("DELETE FROM open_alerts WHERE alert_id = ?", (event.alert_id,))
         else:
-            connection.execute("INSERT OR REPLACE INTO open_alerts VALUES (?, ?, ?)", (event.alert_id, latest, phase))
+            connection.execute("INSERT OR REPLACE INTO open_alerts VALUES (?, ?, ?)", (event.alert_id, latest, last.phase.value))
 
     def _write_quarantine(self, connection: sqlite3.Connection, body: bytes) -> None:
         seen: dict[tuple[Any, ...], int] = {}
@@ -177,6 +194,14 @@ class History:
                 return
         connection.execute("DELETE FROM quarantine WHERE received_ms < ?", (before_ms,))
         self._pruned_ms = now_ms
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Give the windows of an older store the columns that they lack."""
+    known = {row[1] for row in connection.execute("PRAGMA table_info(windows)")}
+    for name in WINDOW_VALUES:
+        if name not in known:
+            connection.execute(f"ALTER TABLE windows ADD COLUMN {name} {'INTEGER' if name == 'revision' else 'REAL'}")
 
 
 def _refuse(unreadable: dict[int, str]) -> None:

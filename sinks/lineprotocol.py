@@ -18,7 +18,9 @@ _NAME = str.maketrans({",": "\\,", " ": "\\ "})
 _KEY = str.maketrans({",": "\\,", " ": "\\ ", "=": "\\="})
 _STRING = str.maketrans({'"': '\\"', "\\": "\\\\"})
 
-WINDOW_FIELDS = ("count", "mean", "min", "max", "first", "last", "stddev", "closes_ms")
+WINDOW_FIELDS = (
+    "count", "mean", "min", "max", "first", "last", "stddev", "sum", "median", "p95", "range", "slope", "revision", "closes_ms",
+)  # fmt: skip
 READING_FIELDS = ("value",)
 SERIES_TAGS = ("device", "kind", "metric", "subject")  # sorted: InfluxDB stores series by their sorted tags
 
@@ -90,14 +92,16 @@ def reading_lines(block: Block, heads: Sequence[str]) -> list[str]:
 def window_lines(block: Block, heads: Sequence[str]) -> list[str]:
     """Return the lines of a block of window summaries, at the time each opens."""
     columns = block.columns
+    names = ("series", "opens_ms", *WINDOW_FIELDS)
     lines = [
-        f"{heads[series]} count={count}.0,mean={mean!r},min={low!r},max={high!r},first={first!r},last={last!r},"
-        f"stddev={stddev!r},closes_ms={closes_ms}.0 {opens_ms}000000"
-        for series, opens_ms, closes_ms, count, mean, low, high, first, last, stddev in zip(
-            *(columns[name] for name in ("series", "opens_ms", "closes_ms", *WINDOW_FIELDS[:-1])), strict=True
+        f"{heads[series]} count={count}.0,mean={mean!r},min={low!r},max={high!r},first={first!r},last={last!r},stddev={stddev!r},"
+        f"sum={total!r},median={median!r},p95={p95!r},range={spread!r},slope={slope!r},revision={revision}.0,closes_ms={closes_ms}.0 "
+        f"{opens_ms}000000"
+        for series, opens_ms, count, mean, low, high, first, last, stddev, total, median, p95, spread, slope, revision, closes_ms in zip(
+            *(columns[name] for name in names), strict=True
         )
     ]
-    for index in unsayable(block, WINDOW_FIELDS[1:-1]):  # a summary that does not exist is an absent field, not a bad line
+    for index in unsayable(block, WINDOW_FIELDS[1:-2]):  # a summary that does not exist is an absent field, not a bad line
         fields = [(name, float(columns[name][index])) for name in WINDOW_FIELDS]
         said = ",".join(f"{name}={value!r}" for name, value in fields if math.isfinite(value))
         lines[index] = f"{heads[columns['series'][index]]} {said} {columns['opens_ms'][index]}000000"

@@ -20,9 +20,9 @@ ALERT_FIELDS = (
 )
 BOOKS_TAGS = ("partition",)
 BOOKS_FIELDS = (
-    *("accepted", "alerts_raised", "controls", "duplicate", "event_time_ms", "late", "messages", "offset", "open_alerts"),
-    *("quarantined", "received", "retained", "statuses", "ticks", "unreadable"),
-)  # and quarantined_<reason> for each reason met
+    *("accepted", "alerts_raised", "conflicts", "controls", "duplicate", "event_time_ms", "late", "messages", "offset", "open_alerts"),
+    *("quarantined", "received", "retained", "series", "state_bytes", "statuses", "ticks", "unreadable"),
+)  # and quarantined_<reason> for each reason met; alerts have superseded_by and inhibited_by where that is so
 
 MEASUREMENTS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "readings": (SERIES_TAGS, READING_FIELDS),  # at the reading's own time
@@ -118,6 +118,8 @@ def alert_point(row: Row) -> Point:
         "time_ms": float(event.time_ms),
         "unit": event.unit,
         "value": _number(event.value),
+        "superseded_by": event.superseded_by,
+        "inhibited_by": event.inhibited_by,
     }
     known = [(name, value) for name, value in fields.items() if value is not None]
     return "alerts", list(tags.items()), known, event.detected_at_ms * 1_000_000 + row.offset % 1_000_000

@@ -74,6 +74,10 @@ class AlertEvent(NamedTuple):
     superseded_by: str | None = None  # of a retracted alert: the alert that it became part of
     inhibited_by: str | None = None  # the open absence of the signal that this alert depends on: for the record, not for people
 
+    def is_over(self) -> bool:
+        """Return whether the alert stands no longer. An amended one may stand again."""
+        return self.phase in {Phase.RESOLVED, Phase.RETRACTED} or self.ended_at_ms is not None
+
     @property
     def event_id(self) -> str:
         """The idempotency key: the same decision always has the same id."""

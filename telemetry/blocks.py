@@ -7,6 +7,7 @@ length), then the columns' bytes one after the other. Grows by new columns; a re
 import json
 import sys
 from array import array
+from math import nan
 from typing import Any, NamedTuple
 
 from telemetry.readings import SeriesKey
@@ -17,8 +18,8 @@ WINDOW_COLUMNS = (
     "series", "opens_ms", "closes_ms", "count", "mean", "min", "max", "first", "last", "stddev",
     "sum", "median", "p95", "range", "slope", "revision",
 )  # fmt: skip
-"""`series` 'i' indexes Block.series; `opens_ms`, `closes_ms`, `count`, `revision` 'q'; the rest 'd' in the metric's catalogue unit, `slope` in
-that unit a second. NaN where there is none (a slope of one reading). A summary with a revision above 1 replaces the one before; one with
+"""`series` 'i' indexes Block.series; `opens_ms`, `closes_ms`, `count`, `revision` 'q'; the rest 'd' in the metric's catalogue unit, `slope`
+in that unit a second. NaN where there is none (a slope of one reading). A summary with a revision above 1 replaces the one before; one with
 a count of 0 withdraws it (two sessions became one)."""
 
 READING_COLUMNS = ("series", "time_ms", "value")
@@ -56,4 +57,8 @@ def unpack(body: bytes) -> Block:
         end = at + length * column.itemsize
         column.frombytes(body[at:end])
         columns[name], at = column, end
+    if "opens_ms" in columns:  # summaries that were written before there were as many aggregates
+        length = len(columns["opens_ms"])
+        for name in WINDOW_COLUMNS:
+            columns.setdefault(name, array("q", [1] * length) if name == "revision" else array("d", [nan] * length))
     return Block([SeriesKey(*key) for key in header["series"]], columns)

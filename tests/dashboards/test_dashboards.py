@@ -69,7 +69,7 @@ def rows(now_ms: int) -> Iterator[Row]:
         assert tuple(columns) == READING_COLUMNS
         yield Row(0, next(offsets), 1, RowKind.READINGS, now_ms, blocks.pack(Block(series, columns)), 0, 0)
         windows: dict[str, array[Any]] = {
-            name: times if name in {"opens_ms", "closes_ms", "count"} else values for name in WINDOW_COLUMNS
+            name: times if name in {"opens_ms", "closes_ms", "count", "revision"} else values for name in WINDOW_COLUMNS
         } | {"series": numbers}
         yield Row(0, next(offsets), 1, RowKind.WINDOWS, now_ms, blocks.pack(Block(series, windows)), 0, 0)
         for severity in Severity:

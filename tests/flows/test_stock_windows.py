@@ -26,8 +26,9 @@ from bytewax.operators.windowing import (
 )
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from rules.aggregates import AGGREGATES, summarise
+from rules.aggregates import summarise
 from rules.control import DEFAULT_SETTINGS
+from rules.window import AGGREGATES
 from telemetry.blocks import pack, unpack
 from tests.rules.stream import START_MS, Packet, Shard
 

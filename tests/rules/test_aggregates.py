@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rules.aggregates import AGGREGATES, FEW, summarise
+from rules.aggregates import FEW, summarise
 from rules.columns import Floats, Integers
+from rules.window import AGGREGATES
 
 UNIT = 2.0**-53  # half an ulp of one: what one rounding may be off, relatively
 TINIEST = 5e-324

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rules.condition import Comparison, Signal
-from rules.lifecycle import IDLE, Change, Observation, Observations, State, Terms, fold, rested, step
+from rules.lifecycle import IDLE, Change, Observation, Observations, State, fold, rested, step
+from rules.rule import Terms
 
 STEP_MS, GAP_MS = 10_000, 15_000
 WHEN = Comparison(Signal("temperature"), ">", 8.0, "Cel")

@@ -129,7 +129,7 @@ def test_an_alert_on_an_absent_signal_is_for_the_record_until_the_signal_is_back
     shard.messages(21, ("patient", "bed", 21, {"spo2": 85}))
     after = [(event.rule, event.phase, event.inhibited_by) for event in shard.outcomes[-1].alerts]
 
-    assert ("mean", Phase.AMENDED, None) in after
+    assert ("mean", Phase.RAISED, None) in after
     assert ("silent", Phase.RESOLVED, None) in after
 
 

@@ -73,7 +73,7 @@ def readings(values: Sequence[float], *, keys: Sequence[SeriesKey] = (), first_m
     return blocks.pack(Block(keys, {"series": array("i", numbers), "time_ms": array("q", times), "value": array("d", values)}))
 
 
-def windows(count: int, *, keys: Sequence[SeriesKey] = (), stddev: float = 0.5, size_ms: int = 10_000) -> bytes:
+def windows(count: int, *, keys: Sequence[SeriesKey] = (), stddev: float = 0.5, size_ms: int = 10_000, revision: int = 1) -> bytes:
     keys = list(keys) or [series()]
     opens = [START_MS + index * size_ms for index in range(count)]
     columns: dict[str, Any] = {
@@ -82,9 +82,10 @@ def windows(count: int, *, keys: Sequence[SeriesKey] = (), stddev: float = 0.5, 
         "closes_ms": array("q", [time_ms + size_ms for time_ms in opens]),
         "count": array("q", [10] * count),
     }
-    for number, name in enumerate(("mean", "min", "max", "first", "last")):
+    for number, name in enumerate(("mean", "min", "max", "first", "last", "sum", "median", "p95", "range", "slope")):
         columns[name] = array("d", [4.0 + number / 10 + index / 1000 for index in range(count)])
     columns["stddev"] = array("d", [stddev] * count)
+    columns["revision"] = array("q", [revision] * count)
     return blocks.pack(Block(keys, columns))
 
 

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,42 @@ def test_without_a_history_there_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "b.db").write_bytes(b"something else")
     with pytest.raises(VitalaneError, match="cannot be read"):
         HistoryReader(tmp_path / "b.db")
+
+
+def test_an_amended_alert_stands_again_or_no_longer(tmp_path: Path) -> None:
+    """Late readings may show that an alert that had ended goes on, or that one that stood had ended."""
+    history = History(tmp_path / "history.db")
+    history.write([alert_row(event(1)), alert_row(event(1, 2, phase=Phase.RESOLVED, ended_at_ms=START_MS))])
+    reader = HistoryReader(tmp_path / "history.db")
+    assert reader.open_alerts() == []
+    history.write([alert_row(event(1, 3, phase=Phase.AMENDED))])
+    assert [item.revision for item in reader.open_alerts()] == [3]
+    history.write([alert_row(event(1, 4, phase=Phase.AMENDED, ended_at_ms=START_MS))])
+    assert reader.open_alerts() == []
+    history.close()
+
+
+def test_a_window_that_is_told_again_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """A session that grew closes later; one that became part of another is withdrawn."""
+    history = History(tmp_path / "history.db")
+    history.write([row(RowKind.WINDOWS, windows(2))])
+    history.write([row(RowKind.WINDOWS, windows(1, size_ms=25_000, revision=2))])
+    with closing(sqlite3.connect(tmp_path / "history.db")) as connection:
+        found = connection.execute("SELECT closes_ms - opens_ms, revision FROM windows ORDER BY opens_ms").fetchall()
+    assert found == [(25_000, 2), (10_000, 1)]
+    history.close()
+
+
+def test_an_older_store_gets_the_columns_that_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "CREATE TABLE windows (series INTEGER, opens_ms INTEGER, closes_ms INTEGER, count INTEGER, mean REAL, min REAL, max REAL,"
+            " first REAL, last REAL, stddev REAL, PRIMARY KEY (series, opens_ms, closes_ms)) WITHOUT ROWID"
+        )
+    for _ in range(2):
+        history = History(path)
+        history.write([row(RowKind.WINDOWS, windows(2))])
+        history.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT median, revision FROM windows").fetchall() == [(4.6, 1), (4.601, 1)]

@@ -117,7 +117,8 @@ def test_every_number_of_a_window_is_a_float() -> None:
     (line,) = lineprotocol.window_lines(block, heads(block, "windows"))
     assert line == (
         "windows,device=logger-1,kind=shipment,metric=temperature,subject=shipment-1 "
-        "count=10.0,mean=4.0,min=4.1,max=4.2,first=4.3,last=4.4,stddev=0.5,closes_ms=1763674010000.0 1763674000000000000"
+        "count=10.0,mean=4.0,min=4.1,max=4.2,first=4.3,last=4.4,stddev=0.5,"
+        "sum=4.5,median=4.6,p95=4.7,range=4.8,slope=4.9,revision=1.0,closes_ms=1763674010000.0 1763674000000000000"
     )
 
 

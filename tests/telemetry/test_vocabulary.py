@@ -1,5 +1,6 @@
 """The vocabulary: what is written today is read in years, and units mean what they say."""
 
+import math
 from array import array
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from telemetry import alert, blocks, books
 from telemetry.alert import AlertClass, AlertEvent, Evidence, Phase, Severity, alert_id
-from telemetry.blocks import Block, pack, unpack
+from telemetry.blocks import WINDOW_COLUMNS, Block, pack, unpack
 from telemetry.books import Books
 from telemetry.clock import format_ms, parse_ms
 from telemetry.metrics import ALIASES, CATALOGUE, UNITS, conversion, unit_code
@@ -53,6 +54,16 @@ BLOCK = Block(
     {"series": array("i", [0, 1, 1]), "time_ms": array("q", [1, 2, 3]), "value": array("d", [97.0, -0.0, 1e-300])},
 )
 
+WINDOWS = Block(
+    [SeriesKey("patient", "bed 1", "monitor-1", "spo2")],
+    {
+        "series": array("i", [0, 0]),
+        **{name: array("q", [number, 2 * number]) for number, name in enumerate(("opens_ms", "closes_ms", "count"), 1)},
+        **{name: array("d", [number / 2, number / 4]) for number, name in enumerate(WINDOW_COLUMNS[4:-1])},
+        "revision": array("q", [1, 2]),
+    },
+)
+
 BOOKS = Books(
     0, 30, 1_763_000_000_000, 1_762_999_999_000, 26, 3, 1, 1, 1, 2, 27, 20, 2, 1, {"malformed": 2, "implausible": 3}, 1, {"warm": 1}
 )
@@ -60,10 +71,26 @@ BOOKS = Books(
 
 @pytest.mark.parametrize(
     ("name", "written"),
-    [("alert-v1.json", alert.to_json(EVENT)), ("readings-block-v1.bin", pack(BLOCK)), ("books-v1.json", books.to_json(BOOKS))],
+    [
+        ("alert-v1.1.json", alert.to_json(EVENT)),
+        ("readings-block-v1.bin", pack(BLOCK)),
+        ("windows-block-v1.1.bin", pack(WINDOWS)),
+        ("books-v1.1.json", books.to_json(BOOKS)),
+    ],
 )
 def test_durable_formats_are_what_they_were(name, written):
     assert_golden(GOLDEN / name, written)
+
+
+def test_what_was_written_before_a_field_was_added_is_still_read():
+    """The files are as the first version wrote them, and are never written again."""
+    assert alert.from_json((GOLDEN / "alert-v1.json").read_bytes()) == EVENT
+    assert books.from_json((GOLDEN / "books-v1.json").read_bytes()) == BOOKS
+    old = Block(WINDOWS.series, {name: column for name, column in WINDOWS.columns.items() if name not in WINDOW_COLUMNS[10:]})
+    read = unpack(pack(old))
+    assert set(read.columns) == set(WINDOW_COLUMNS)
+    assert read.columns["revision"].tolist() == [1, 1]
+    assert all(math.isnan(value) for name in WINDOW_COLUMNS[10:-1] for value in read.columns[name])
 
 
 def test_an_event_is_read_back_as_written():
