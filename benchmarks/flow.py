@@ -42,24 +42,29 @@ def rules_text(count: int) -> str:
 
 
 def settings(window_ms: int = 10_000):
-    return DEFAULT_SETTINGS._replace(windows_ms={"shipment": window_ms}, grace_ms={"shipment": 1000}, store_readings=False)
+    return DEFAULT_SETTINGS._replace(
+        windows_ms={"shipment": window_ms}, grace_ms={"shipment": 1000}, store_readings=False, max_per_minute={"shipment": 10**9}
+    )
 
 
-def write(path: Path, devices: int, readings: int, metrics: int, rules: int, per_row: int = 200) -> None:
-    """Write a journal of about `readings` readings, `metrics` a message, one message in a thousand out of band."""
+def write(
+    path: Path, devices: int, readings: int, metrics: int, rules: int, per_row: int = 200, *, late: float = 0.0, paced: bool = False
+) -> None:
+    """Write a journal of about `readings` readings, `metrics` a message, all in band; `paced` is a reading a second and device."""
     rng = random.Random(1)
     writer = JournalWriter(path, "telemetry", 1)
     controls = [settings_record(settings()), registry_record([]), rules_record(compile_rules([("bench", rules_text(rules))]), "bench")]
     writer.append([Entry(0, RowKind.CONTROL, 1, body) for body in controls], START_MS)
     now, device = START_MS, 0
     for _ in range(readings // metrics // per_row):
-        now += 4
+        now += max(1, 1000 * per_row // devices) if paced else 4
         topics, payloads = [], []
         for _ in range(per_row):
             device = (device + 1) % devices
             values = ",".join(f'"{name}":{usual + rng.random():.3f}' for name, usual in zip(METRICS[:metrics], USUAL, strict=False))
             topics.append(b"vitalane/v1/shipment/device-%05d/readings" % device)
-            payloads.append(f'{{"v":1,"time":{now},"values":{{{values}}}}}'.encode())
+            measured = now - (rng.randrange(2000, 120_000) if late and rng.random() < late else 0)
+            payloads.append(f'{{"v":1,"time":{measured},"values":{{{values}}}}}'.encode())
         writer.append([Entry(0, RowKind.MESSAGES, per_row, encode_messages(topics, payloads, bytes(per_row)))], now + 5)
     writer.append([Entry(0, RowKind.TICK, 1, b"")], now + 60_000)
     writer.close()

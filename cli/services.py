@@ -49,7 +49,7 @@ def flow(config_file: Path) -> None:
     retention = settings.flow.retention
     if not await_journal(telemetry_path(configuration.data_dir), stop):
         return
-    with StatusFile(configuration.data_dir, "flow", _flow_look(configuration)):
+    with StatusFile(configuration.data_dir, "flow", flow_look(configuration)):
         run(
             FlowSettings(
                 configuration.data_dir,
@@ -109,7 +109,8 @@ def await_journal(path: Path, stop: threading.Event) -> bool:
         return True
 
 
-def _flow_look(configuration: Configuration) -> Look:
+def flow_look(configuration: Configuration) -> Look:
+    """Return what tells how far the flow is, what it has counted, and the memory that it holds (in bytes)."""
     lag = Lag(configuration.data_dir, configuration.settings.partitions)
 
     def look() -> Mapping[str, Any]:
@@ -118,8 +119,14 @@ def _flow_look(configuration: Configuration) -> Look:
             "behind": lag.undecided(),
             "received": counted.received,
             "accepted": counted.accepted,
+            "duplicate": counted.duplicate,
+            "late": counted.late,
+            "conflicts": counted.conflicts,
             "quarantined": sum(counted.quarantined.values()),
             "open_alerts": counted.open_alerts,
+            "series": counted.series,
+            "state_bytes": counted.state_bytes,
+            "bytes_per_series": round(counted.state_bytes / counted.series) if counted.series else 0,
         }
 
     return look

@@ -97,6 +97,7 @@ def books_checks(configuration: Configuration) -> list[Check]:
             continue
         refused = sum(books.quarantined.values())
         shown = f"{books.received} received = {books.accepted} accepted + {books.duplicate} duplicate + {refused} quarantined"
+        shown += f"; {books.late} late, {books.conflicts} with another value for their time" if books.late or books.conflicts else ""
         shown += f"; offsets {books.offset} = {books.messages} messages + {books.ticks} ticks + {books.controls} controls"
         if head > books.offset:
             shown += f"; {head - books.offset} wait for the flow or its next books"

@@ -31,9 +31,7 @@ class Watch:
     def __init__(self, rules: RuleSet = NO_RULES) -> None:
         self.rules = rules
         self.silence = SilenceTable()
-        self.applied: dict[
-            str, int
-        ] = {}  # rule id -> journal position from which on it judges; a rule that was there from the start has none
+        self.applied: dict[str, int] = {}  # rule id -> journal position from which on it judges; none: from the start
         self._by_id = {rule.id: rule for rule in rules.rules}
         self._on_readings: dict[str, tuple[Rule, ...]] = {}
         self._on_silence: dict[str, tuple[Rule, ...]] = {}

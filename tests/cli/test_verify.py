@@ -9,6 +9,7 @@ import pytest
 
 from cli.configuration import Configuration, read_configuration
 from cli.main import run
+from cli.services import flow_look
 from cli.verify import Check, verified
 from tests.cli.running import CONFIGURATION, decided_world, deliver_all
 
@@ -49,6 +50,14 @@ def test_what_was_decided_and_delivered_balances(world: Configuration, capsys: p
     }
     quiet = next(check["shown"] for check in told["checks"] if check["what"] == "channel quiet")
     assert "not subscribed" in quiet
+
+
+def test_the_flow_says_what_it_holds_and_what_a_series_costs(world: Configuration) -> None:
+    told = flow_look(world)()
+    assert told["received"] == told["accepted"] + told["duplicate"] + told["quarantined"]
+    assert told["behind"] == 0
+    assert told["series"] > 1
+    assert 100 < told["bytes_per_series"] < 10_000
 
 
 @pytest.mark.parametrize(
