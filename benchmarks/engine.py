@@ -55,7 +55,7 @@ alerts = op.filter("some", op.stateful_map("judge", windows.down, judge), lambda
 op.output("out", op.map("text", alerts, str), StdOutSink())
 init_db_dir(Path(folder), 1)
 began = time.process_time()
-cli_main(flow, epoch_interval=timedelta(milliseconds=250), recovery_config=RecoveryConfig(Path(folder), timedelta(0)))
+cli_main(flow, epoch_interval=timedelta(seconds=3), recovery_config=RecoveryConfig(Path(folder), timedelta(0)))
 print("\\n" + json.dumps({"cpu_s": time.process_time() - began}))
 """
 ENGINE = """
@@ -63,7 +63,7 @@ import json, resource, sys, threading, time
 from pathlib import Path
 from flows.service import FlowSettings, run
 began = time.process_time()
-run(FlowSettings(Path(sys.argv[1]), 1, 250, to_end=True), threading.Event())
+run(FlowSettings(Path(sys.argv[1]), 1, 3000, to_end=True), threading.Event())
 print(json.dumps({"cpu_s": time.process_time() - began, "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 

@@ -159,7 +159,7 @@ class Judging:
         touched, subject = past.values[low:high], self.metrics.subjects[row].identity
         for judge in table.bands[row].judges.values():
             track = table.tracks.get(row, {}).get(judge.rule.id)
-            noticed = track is not None and track.touched_by(earliest_ms, latest_ms)
+            noticed = track is not None and track.touched_by(judge.terms, earliest_ms, latest_ms)
             if not noticed and not holds_all(judge.terms.when, touched).any():
                 continue
             track = table.track(row, judge.rule.id)

@@ -65,12 +65,17 @@ class Track:
         """Return whether nothing needs to be kept."""
         return not self.told and self.life == IDLE and self.settled == IDLE
 
-    def touched_by(self, earliest_ms: int, latest_ms: int) -> bool:
-        """Return whether observations that do not satisfy the rule could change what is there, if they were between two times."""
+    def touched_by(self, terms: Terms, earliest_ms: int, latest_ms: int) -> bool:
+        """Return whether observations that do not satisfy the rule could change what is there, if they were between two times.
+
+        What was accumulated before an episode began can have raised it, and lies between observations that are a gap apart.
+        """
         episode = self.life.episode
+        before_ms = terms.within_ms + terms.max_gap_ms if terms.within_ms else 0
         if (episode is not None and episode.started.time_ms <= latest_ms) or self.life.proved or self.settled != IDLE:
             return True
-        return any(told.started.time_ms <= latest_ms and earliest_ms <= told.until_ms for told in self.told if not told.withdrawn)
+        standing = (told for told in self.told if not told.withdrawn)
+        return any(told.started.time_ms - before_ms <= latest_ms and earliest_ms <= told.until_ms for told in standing)
 
     def show(self, terms: Terms, name: tuple[str, str], seen: Observation) -> Verdict | None:
         """Step the rule; `name` is rule and subject. Returns what changed for people, if anything."""

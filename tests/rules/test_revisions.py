@@ -9,6 +9,8 @@ from tests.rules.stream import START_MS, Shard
 AT_ONCE = "rules: [{id: warm, when: temperature > 8 Cel, max_gap: 5 min, clear: {when: temperature <= 8 Cel}, severity: warning}]"
 HELD = "rules: [{id: warm, when: temperature > 8 Cel, for: 2 min, max_gap: 5 min, severity: warning}]"
 
+ACCUMULATED = AT_ONCE.replace("max_gap", "accumulated: 2 min within 10 min, max_gap")
+
 
 def truck(minute: float, value: float, device: str = "truck-1") -> tuple[str, str, float, dict[str, float]]:
     return "shipment", device, minute * 60, {"temperature": value}
@@ -57,6 +59,13 @@ def test_a_late_reading_takes_back_what_was_not():
 
     assert told(events) == [("raised", 0, None, 9), ("retracted", 0, None, 9)]
     assert events[-1].superseded_by is None
+
+
+def test_a_late_reading_takes_back_what_was_accumulated_before_the_episode():
+    """Two of ten minutes: the first was proved in a run before the one that raised."""
+    events = fed(ACCUMULATED, (0, 9), (1, 9), (2, 5), (8, 9), (9, 9), (10, 5), (30, 9), (31, 5), (0.5, 5))
+
+    assert told(events) == [("raised", 8, None, 9), ("resolved", 8, 10, 9), ("retracted", 8, 10, 9)]
 
 
 def test_two_alerts_that_become_one_say_which():
