@@ -319,7 +319,8 @@ class WindowTable(Columns):
             return (settled_ms - self.window.size_ms) // self.window.every_ms * self.window.every_ms
         needed = self.next[units]
         for at, (unit, until_ms) in enumerate(zip(units.tolist(), settled_ms.tolist(), strict=True)):
-            kept = {opens: told for opens, told in self.sessions.get(unit, {}).items() if told.last_ms + self.window.gap_ms > until_ms}
+            open_from, told = int(self.next[unit]), self.sessions.get(unit, {})  # one that is open again was told once
+            kept = {opens: last for opens, last in told.items() if last.last_ms + self.window.gap_ms > until_ms or opens >= open_from}
             if unit in self.sessions:
                 self.sessions[unit] = kept
             needed[at] = min(int(needed[at]), min(kept, default=FOREVER), until_ms) - self.window.gap_ms - 1

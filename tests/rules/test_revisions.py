@@ -119,6 +119,19 @@ def test_a_reading_that_changes_nothing_tells_nothing():
     assert told(events) == [("raised", 4, None, 9)]
 
 
+def test_a_session_that_is_open_again_goes_on_with_its_revisions():
+    """A device that stores its readings: each closes the session by the clock and opens it again, past the horizon."""
+    shard = Shard(AT_ONCE, DEFAULT_SETTINGS._replace(windows_ms={"shipment": [0, 30_000]}, horizon_ms={"shipment": 30_000}))
+    for received_s, measured_s in ((20, 10), (80, 30), (140, 50), (200, 70), (260, 90)):
+        shard.messages(received_s, truck(measured_s / 60, 5))
+    shard.tick(600)
+    windows = [block.columns for outcome in shard.outcomes for block in outcome.windows]
+
+    assert {tuple(columns["opens_ms"]) for columns in windows} == {(START_MS + 10_000,)}
+    assert [int(columns["revision"][0]) for columns in windows] == list(range(1, len(windows) + 1))
+    assert int(windows[-1]["count"][0]) == 5
+
+
 MEAN = """rules:
   - {id: mean, when: 'mean(spo2, 10 s, 10 s) < 90 %', clear: {when: 'mean(spo2, 10 s, 10 s) >= 90 %'}, severity: warning}
   - {id: silent, when: 'absent(spo2, 5 s)', severity: warning}
