@@ -121,12 +121,13 @@ def test_a_reading_that_changes_nothing_tells_nothing():
 
 
 def test_a_session_that_is_open_again_goes_on_with_its_revisions():
-    """A device that stores its readings: the clock closes the session after each, the next opens it again, past the horizon."""
+    """A device that stores its readings: the clock closes the session, later ones open it again and hold it open past the horizon."""
     sessions: dict[str, PlainWindow] = {"shipment": [0, 30_000]}
     shard = Shard(AT_ONCE, DEFAULT_SETTINGS._replace(windows_ms=sessions, grace_ms={"shipment": 0}, horizon_ms={"shipment": 30_000}))
-    for received_s, measured_s in ((20, 10), (80, 30), (140, 50), (200, 70), (260, 90)):
+    shard.messages(20, truck(10 / 60, 5))
+    shard.tick(50)
+    for received_s, measured_s in ((80, 30), (140, 50), (200, 70), (260, 90)):
         shard.messages(received_s, truck(measured_s / 60, 5))
-        shard.tick(received_s + 30)
     shard.tick(600)
     windows = [block.columns for outcome in shard.outcomes for block in outcome.windows]
 
