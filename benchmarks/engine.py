@@ -150,7 +150,8 @@ def run() -> dict[str, tuple[float, str]]:
             results[f"engine.stock.{name}"] = theirs, "1/s"
             results[f"engine.flow.{name}.peak_memory"] = memory, "MB"
     results["engine.readings_per_s"] = results["engine.flow.10k_devices.100_rules"]
-    results["engine.ratio_to_stock"] = min(ratios), ""
+    results["engine.ratio_to_stock"] = ratios[-1], ""
+    results["engine.ratio_to_stock.least"] = min(ratios), ""
     in_order, _ = evaluator(1_000, 100, 600)
     late, _ = evaluator(1_000, 100, 600, 0.01)
     results["engine.evaluator.1k_devices.100_rules"] = in_order, "1/s"
