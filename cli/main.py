@@ -8,13 +8,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import click
 
 from cli.exits import CONFIG, FAILED, INTERRUPTED, UNREACHABLE, Unreachable
+from cli.lazy import LazyGroup
 from cli.supervise import SUPERVISOR_PID
 from telemetry.errors import ConfigError, Rejected, Transient, VitalaneError
 
@@ -32,24 +32,9 @@ COMMANDS = {
     "journal": "cli.journal",
     "quarantine": "cli.quarantine",
     "deadletters": "cli.deadletters",
+    "rules": "cli.rules",
     "simulate": "cli.simulate",
 }
-"""The module that holds each command under the command's own name. It is imported when the command is used: a service does not load
-another one's libraries."""
-
-
-class Commands(click.Group):
-    """The group whose commands are found in `COMMANDS`, in that order, then those of this file."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *super().list_commands(ctx)]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)
-        command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
-        assert isinstance(command, click.Command)
-        return command
 
 
 def program_version() -> str:
@@ -60,7 +45,7 @@ def program_version() -> str:
         return "0 (not installed)"
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=LazyGroup, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(program_version(), prog_name="vitalane")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", envvar="VITALANE_LOG_LEVEL", show_default=True)
 def program(log_level: str) -> None:
