@@ -105,7 +105,12 @@ class Track:
         """Move what is settled past the first `count` observations of the past, the last of which is at `settled_ms` at the latest."""
         head = Observations(past.times_ms[:count], past.values[:count], past.devices, past.positions[:count])
         self.settled, _ = fold(terms, self.settled, head)
-        self.told = [told for told in self.told if told.until_ms > settled_ms]
+        running = self.settled.episode  # may yet be raised under an id that was taken back
+        self.told = [
+            told
+            for told in self.told
+            if told.until_ms > settled_ms or (told.withdrawn and running is not None and told.started.time_ms == running.started.time_ms)
+        ]
 
     def open_alert(self) -> Told | None:
         """Return the alert that is open."""

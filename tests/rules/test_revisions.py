@@ -114,6 +114,27 @@ def test_an_id_that_was_taken_back_goes_on_where_it_was():
     assert len({event.event_id for event in events}) == len(events)
 
 
+def test_an_id_that_was_taken_back_is_known_while_its_run_goes_on():
+    """A session that grew is seen at another time: the alert is taken back, its run is settled, and raises it again long after."""
+    rule = "{id: low, when: 'min(spo2, session 10 s) != 8 %', clear: {when: 'min(spo2, session 10 s) == 8 %'}, severity: warning"
+    shard = Shard(f"rules: [{rule}, for: 10 s, max_gap: 20 s}}]", DEFAULT_SETTINGS._replace(horizon_ms={"patient": 120_000}))
+
+    def monitor(received_s: float, *seen: tuple[float, float]) -> None:
+        shard.messages(received_s, *(("patient", "monitor", time_s, {"spo2": value}) for time_s, value in seen))
+
+    monitor(45.032, (45.032, 8.5))
+    monitor(60, (35.024, 7), (55.038, 7.5))
+    shard.tick(70)
+    monitor(90.063, (50.035, 8.5))
+    monitor(780.546, (710.497, 9))
+    monitor(1325, (700.49, 6), (720.504, 8))
+    shard.tick(5000)
+    events = [event for outcome in shard.outcomes for event in outcome.alerts]
+
+    assert len(events) > 2
+    assert len({event.event_id for event in events}) == len(events)
+
+
 def test_a_reading_that_changes_nothing_tells_nothing():
     events = fed(AT_ONCE, (0, 5), (4, 9), (6, 9), (5, 9), (1, 5), (2, 5))
 
