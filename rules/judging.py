@@ -156,7 +156,7 @@ class Judging:
         trailing_ms = table.signal.trailing_ms if table.signal is not None else 0
         earliest_ms, latest_ms = observations[0].time_ms, observations[-1].time_ms + max(trailing_ms - 1, 0)
         low, high = past.times_ms.searchsorted(earliest_ms), past.times_ms.searchsorted(latest_ms, "right")
-        touched, subject = past.values[low:high], self.metrics.subjects[row].identity
+        touched, subject = past.values[max(low - 1, 0) : high], self.metrics.subjects[row].identity  # a run may go on over what is gone
         for judge in table.bands[row].judges.values():
             track = table.tracks.get(row, {}).get(judge.rule.id)
             noticed = track is not None and track.touched_by(judge.terms, earliest_ms, latest_ms)

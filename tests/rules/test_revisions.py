@@ -12,6 +12,9 @@ HELD = "rules: [{id: warm, when: temperature > 8 Cel, for: 2 min, max_gap: 5 min
 
 ACCUMULATED = AT_ONCE.replace("max_gap", "accumulated: 2 min within 10 min, max_gap")
 
+RUN = """when: 'last(temperature, session 10 min) <= 7.5 Cel', clear: {when: 'last(temperature, session 10 min) <= 1 Cel'},
+for: 10 s, max_gap: 1 h"""
+
 
 def truck(minute: float, value: float, device: str = "truck-1") -> tuple[str, str, float, dict[str, float]]:
     return "shipment", device, minute * 60, {"temperature": value}
@@ -112,6 +115,17 @@ def test_an_id_that_was_taken_back_goes_on_where_it_was():
 
     assert retracted.phase is Phase.RETRACTED
     assert len({event.event_id for event in events}) == len(events)
+
+
+def test_a_run_goes_on_over_a_session_that_is_part_of_the_next_one():
+    """What did not satisfy between two that do is gone: its session has grown into the one after."""
+    shard = Shard(f"rules: [{{id: low, {RUN}, severity: warning}}]")
+    shard.messages(715, truck(715 / 60, 7.5))
+    shard.messages(735, truck(-2555 / 60, 7.0), truck(0, 8.5))
+    shard.messages(735, truck(590 / 60, 8.0))
+    shard.tick(9000)
+
+    assert told([event for outcome in shard.outcomes for event in outcome.alerts]) == [("raised", -1955 / 60, None, 7.0)]
 
 
 def test_an_id_that_was_taken_back_is_known_while_its_run_goes_on():
