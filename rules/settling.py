@@ -3,7 +3,7 @@
 import numpy as np
 
 from rules.columns import FOREVER, Integers
-from rules.control import OTHER_HISTORY_READINGS, OTHER_HORIZON_MS, OTHER_MAX_PER_MINUTE, Settings
+from rules.control import OTHER_GRACE_MS, OTHER_HISTORY_READINGS, OTHER_HORIZON_MS, OTHER_MAX_PER_MINUTE, Settings
 from rules.cutting import Cutting
 from rules.history import History
 from rules.judging import Judging
@@ -24,11 +24,12 @@ class Settling:
     def __init__(self, series: SeriesTable, metrics: MetricTable, history: History, judging: Judging, cutting: Cutting) -> None:
         self.series, self.metrics, self.history = series, metrics, history
         self.judging, self.cutting = judging, cutting
-        self.horizon_ms = self.reach_ms = self.most_held = self.most_per_minute = np.empty(0, np.int64)
+        self.horizon_ms = self.grace_ms = self.reach_ms = self.most_held = self.most_per_minute = np.empty(0, np.int64)
 
     def define(self, settings: Settings, watch: Watch) -> None:
         """Take over settings and rules, for the kinds there are."""
         self.horizon_ms = self._by_kind(settings.horizon_ms, OTHER_HORIZON_MS)
+        self.grace_ms = self._by_kind(settings.grace_ms, OTHER_GRACE_MS)
         self.most_held = self._by_kind(settings.history_readings, OTHER_HISTORY_READINGS)
         self.most_per_minute = self._by_kind(settings.max_per_minute, OTHER_MAX_PER_MINUTE)
         self.reach_ms = np.array([max(watch.reach_ms(kind), self.cutting.reach_ms(kind)) for kind in self.series.kinds], np.int64)
@@ -73,11 +74,11 @@ class Settling:
         held = history.counts()
         watermark = series.last_ms[rows] + np.maximum(now_ms - series.advanced_ms[rows] - PATIENCE_MS, 0)
         until = metrics.last_ms[: metrics.length].copy()
-        np.minimum.at(until, of, watermark - self.horizon_ms[kinds] - 1)
+        np.minimum.at(until, of, watermark - np.maximum(self.horizon_ms, self.grace_ms)[kinds] - 1)  # windows close first
         crowded = np.flatnonzero(4 * held > 5 * self.most_held[kinds])
         if len(crowded):
             cut = history.times_ms[history.end[crowded] - self.most_held[kinds[crowded]] - 1]
-            np.maximum.at(until, of[crowded], cut)
+            np.maximum.at(until, of[crowded], np.minimum(cut, watermark[crowded] - self.grace_ms[kinds[crowded]] - 1))
         filled = np.flatnonzero(held > 0)
         oldest = np.full(metrics.length, FOREVER)
         np.minimum.at(oldest, of[filled], history.times_ms[history.first[filled]])

@@ -128,6 +128,19 @@ def test_a_run_goes_on_over_a_session_that_is_part_of_the_next_one():
     assert told([event for outcome in shard.outcomes for event in outcome.alerts]) == [("raised", -1955 / 60, None, 7.0)]
 
 
+def test_windows_close_before_what_they_hold_is_final():
+    """The horizon is shorter than the grace: what is open is not forgotten."""
+    rule = "{id: rising, when: 'slope(temperature, 10 min, 10 s) > 0.001 Cel', max_gap: 10 s, severity: warning}"
+    settings = DEFAULT_SETTINGS._replace(grace_ms={"shipment": 60_000}, horizon_ms={"shipment": 30_000})
+    shard = Shard(f"rules: [{rule}]", settings)
+    for second, value in ((0, 6), (20, 7), (30, 6), (650, 6)):
+        shard.messages(max(second, 10), truck(second / 60, value))
+    shard.tick(9000)
+    final = [event for outcome in shard.outcomes for event in outcome.alerts][-1]
+
+    assert (str(final.phase), (final.started_at_ms - START_MS) // 1000, (final.ended_at_ms or 0) - START_MS) == ("resolved", 30, 610_000)
+
+
 def test_an_id_that_was_taken_back_is_known_while_its_run_goes_on():
     """A session that grew is seen at another time: the alert is taken back, its run is settled, and raises it again long after."""
     rule = "{id: low, when: 'min(spo2, session 10 s) != 8 %', clear: {when: 'min(spo2, session 10 s) == 8 %'}, severity: warning"
