@@ -19,11 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.columns import Floats, Integers
-from rules.window import AGGREGATES
+from rules.window import AGGREGATES, TRAILING
 
 LARGE, SMALL = 2.0**400, 2.0**-400
 SHRINK = 2.0**-600
 """A group whose greatest magnitude is outside [SMALL, LARGE] is computed times SHRINK or 1 / SHRINK, so that no square leaves a double."""
+
+KELVIN_0 = 273.15
+ACTIVATION_K = 10_000.0
 
 FEW = 128
 """So many groups of unlike lengths are sorted one by one faster than in blocks."""
@@ -35,13 +38,14 @@ def summarise(
     """Return an array per wanted aggregate with one entry a group: `count` int64, the others float64, NaN where there is none.
 
     Group g is `values[starts[g] : starts[g] + counts[g]]`, in the order of (time, device, value), finite, with at least one reading. Groups
-    may overlap and leave gaps. All are in the values' unit but `count` and `slope`, which is in that unit a second and needs two times.
-    `stddev` is of the population. Whatever lies between the values of a group (mean, median, p95) lies between `min` and `max`.
+    may overlap and leave gaps. All are in the values' unit but `count`, and `slope` and `rate`, which are in that unit a second and need
+    two times. `stddev` is of the population, `delta` is last less first, `rate` that over the time between, `mkt` the mean kinetic
+    temperature of degrees Celsius. Whatever lies between the values of a group (mean, median, p95, mkt) lies between `min` and `max`.
     """
-    assert set(wanted) <= set(AGGREGATES), f"unknown among {wanted}"
+    assert set(wanted) <= set(TRAILING), f"unknown among {wanted}"
     with np.errstate(over="ignore", invalid="ignore"):  # a sum, a range, a slope or what is between two values may be beyond a double
         groups = _Groups(starts, counts, times_ms, values)
-        return {name: getattr(groups, name) for name in AGGREGATES if name in wanted}
+        return {name: getattr(groups, name) for name in TRAILING if name in wanted}
 
 
 class _Groups:
@@ -104,6 +108,36 @@ class _Groups:
         slope = np.full(len(self.counts), np.nan)
         np.divide(together * 1000.0, alone, out=slope, where=moves)
         return self._unscaled(slope)
+
+    @property
+    def delta(self) -> Floats:
+        return self.last - self.first
+
+    @property
+    def rate(self) -> Floats:
+        elapsed_ms = self.times_ms[self._lasts] - self.times_ms[self.starts]
+        rate = np.full(len(self.counts), np.nan)
+        np.divide(self.delta * 1000.0, elapsed_ms, out=rate, where=elapsed_ms > 0)
+        return rate
+
+    @property
+    def mkt(self) -> Floats:
+        """Mean kinetic temperature (ICH Q1A; USP <1079.2>): that at which, all the time, as much would have degraded.
+
+        Each reading counts for half the time to the one before and half that to the one after. The heat of activation over the gas
+        constant is 10,000 K: 83.144 kJ/mol, the customary value.
+        """
+        times_ms = self.times_ms[self._at].astype(np.float64)
+        first, last = self.offsets, self.offsets + self.counts - 1
+        before, after = times_ms.copy(), times_ms.copy()
+        before[1:], after[:-1] = times_ms[:-1], times_ms[1:]
+        before[first], after[last] = times_ms[first], times_ms[last]
+        weights = after - before
+        weights += self._each(np.where(self._over(np.add, weights) > 0, 0.0, 1.0))  # one reading, or all of one time
+        speed = np.exp(ACTIVATION_K / KELVIN_0 - ACTIVATION_K / np.maximum(self._taken + KELVIN_0, 1.0))
+        mean = self._over(np.add, weights * speed) / self._over(np.add, weights)
+        kinetic = ACTIVATION_K / (ACTIVATION_K / KELVIN_0 - np.log(mean)) - KELVIN_0
+        return np.minimum(np.maximum(kinetic, self.min), self.max) + 0.0
 
     @property
     def median(self) -> Floats:

@@ -1,39 +1,53 @@
-"""Conditions: what a rule watches and when it holds. Text in, immutable values out, thresholds in the catalogue's unit of their metric."""
+"""Conditions: what a rule watches and when it holds. Immutable values; `rules/parsing.py` makes them of text.
 
-from collections.abc import Mapping
-from difflib import get_close_matches
-from functools import cache
-from importlib.resources import files
-from math import isfinite
-from typing import NamedTuple
+A comparison is of one signal. Comparisons combined by `and`, `or` and `not` are a `Logic`. A rule on one, or on a score, watches a
+*derived* signal: at each reading of any of the metrics in it, it says whether the rule holds and whether it clears (`rules/derived.py`).
+"""
 
-from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedInput, VisitError
+from collections.abc import Iterator
+from typing import NamedTuple, Union
 
-from documents import format_duration, parse_duration
-from rules.window import AGGREGATES, Window
-from telemetry.metrics import Metric, conversion, unit_code
+from documents import format_duration
+from rules.window import Window
 
 WHOLE_DEVICE = ""
 """The metric of a Silence that watches everything from a device."""
 
-BOUNDED = frozenset({"mean", "min", "max", "first", "last", "median", "p95"})
+BOUNDED = frozenset({"mean", "min", "max", "first", "last", "median", "p95", "mkt"})
 """Aggregates that lie between the least and the greatest of their readings: of readings in band they are in band."""
 
-SHORTEST_WINDOW_MS = 1000
+DIFFERENCES = frozenset({"stddev", "range", "slope", "delta", "rate"})
+"""Aggregates that are differences of readings: their unit has no zero point."""
+
+SCORE = "score"
+"""The aggregate of a signal that is a score."""
+
+HAS = "has"
+"""The operator on a derived signal: its value is a sum of the bits HOLDS and CLEARS."""
+
+HOLDS, CLEARS = 1, 2
 INVERSE = {">": "<=", "<": ">=", ">=": "<", "<=": ">", "==": "!=", "!=": "=="}
 
 
-class Signal(NamedTuple):
-    """A metric, or an aggregate of it: over the trailing span at every reading, or over closed windows."""
+class Derived(NamedTuple):
+    """What a derived signal is made of: two conditions, or (both None) a score."""
 
-    metric: str
+    when: Union["Comparison", "Logic", None]
+    clear: Union["Comparison", "Logic", None]
+    valid_ms: int | None  # how long a reading stands for its metric; None: by kind, as the gap of a rule
+
+
+class Signal(NamedTuple):
+    """A metric, or an aggregate of it: over the trailing span at every reading, or over closed windows. Or what follows from several."""
+
+    metric: str  # of a derived signal its text, of a score its name
     aggregate: str = ""  # empty: the readings themselves
-    trailing_ms: int = 0  # the span of a trailing aggregate
+    trailing_ms: int = 0  # the span of a trailing aggregate; of a derived signal, how far back the readings lie that make it
     window: Window | None = None  # of an aggregate over closed windows
+    derived: Derived | None = None
 
     def __str__(self) -> str:
-        if not self.aggregate:
+        if not self.aggregate or self.aggregate == SCORE:
             return self.metric
         return f"{self.aggregate}({self.metric}, {self.window or format_duration(self.trailing_ms)})"
 
@@ -44,7 +58,7 @@ class Signal(NamedTuple):
 
     def smooth(self) -> bool:
         """Return whether readings in band keep the signal in band."""
-        return self.aggregate in BOUNDED
+        return not self.aggregate or self.aggregate in BOUNDED
 
 
 class Comparison(NamedTuple):
@@ -69,6 +83,8 @@ class Comparison(NamedTuple):
                 return value <= threshold
             case "==":
                 return value == threshold
+            case "has":
+                return bool(int(value) & int(threshold))
             case _:
                 return value != threshold
 
@@ -84,8 +100,35 @@ class Comparison(NamedTuple):
         """Return the comparison that holds exactly where this one does not."""
         return self._replace(operator=INVERSE[self.operator])
 
+    def leaves(self) -> Iterator["Comparison"]:
+        """Return the comparisons that it is made of."""
+        yield self
+
+    def text(self) -> str:
+        """Return it as a rule writes it."""
+        unit = "" if self.unit in {"1", "{score}", "{state}"} else f" {self.unit}"
+        unit += "/s" if self.signal.aggregate in {"rate", "slope"} else ""
+        return f"{self.signal} {self.operator} {self.threshold:g}{unit}"
+
     def __str__(self) -> str:
-        return f"{self.operator} {self.threshold:g}"
+        return "" if self.operator == HAS else f"{self.operator} {self.threshold:g}"
+
+
+class Logic(NamedTuple):
+    """Conditions combined: `and` and `or` of two or more, `not` of one. A part that is not known leaves open what it decides (Kleene)."""
+
+    operator: str
+    parts: tuple[Union[Comparison, "Logic"], ...]
+
+    def leaves(self) -> Iterator[Comparison]:
+        """Return the comparisons that it is made of, as written."""
+        for part in self.parts:
+            yield from part.leaves()
+
+    def text(self) -> str:
+        """Return it as a rule writes it, with the parentheses that it needs."""
+        shown = [f"({part.text()})" if isinstance(part, Logic) and part.operator != "not" else part.text() for part in self.parts]
+        return f"not {shown[0]}" if self.operator == "not" else f" {self.operator} ".join(shown)
 
 
 class Silence(NamedTuple):
@@ -98,117 +141,5 @@ class Silence(NamedTuple):
         return f"absent({self.metric or 'device'}, {format_duration(self.duration_ms)})"
 
 
-Condition = Comparison | Silence
-
-
-def parse_condition(text: str, catalogue: Mapping[str, Metric]) -> Condition:
-    """Return the condition that a text says. Raises ValueError with a sentence that shows where it goes wrong."""
-    try:
-        tree = _parser().parse(text)
-        condition: Condition = _Reader(catalogue).transform(tree)
-    except UnexpectedInput as error:
-        column = min(getattr(error, "column", 1), len(text) + 1) if getattr(error, "column", -1) > 0 else len(text) + 1
-        msg = f"is not understood at column {column}, at {text[column - 1 :][:20]!r}: write it like `temperature > 8 Cel`"
-        msg += ", `mean(spo2, 30 s) < 90 %` or `absent(spo2, 60 s)`"
-        raise ValueError(msg) from error
-    except VisitError as error:
-        raise ValueError(str(error.orig_exc)) from error
-    return condition
-
-
-@cache
-def _parser() -> Lark:
-    grammar = files("rules").joinpath("condition.lark").read_text()
-    return Lark(grammar, parser="lalr", lexer="contextual")
-
-
-class _Reader(Transformer[Token, Condition]):
-    """The tree of a condition to its value; the names of methods are the grammar's."""
-
-    def __init__(self, catalogue: Mapping[str, Metric]) -> None:
-        super().__init__()
-        self.catalogue = catalogue
-
-    def _known(self, name: str) -> Metric:
-        if name not in self.catalogue:
-            near = get_close_matches(name, self.catalogue, n=1)
-            msg = f"unknown metric `{name}`" + (f", did you mean `{near[0]}`?" if near else "")
-            raise ValueError(msg)
-        return self.catalogue[name]
-
-    def metric(self, parts: list[Token]) -> Signal:
-        return Signal(self._known(str(parts[0])).name)
-
-    def trailing(self, parts: list[Token | int]) -> Signal:
-        function, metric, span = self._over(parts)
-        return Signal(metric, function, trailing_ms=span)
-
-    def windowed(self, parts: list[Token | int]) -> Signal:
-        function, metric, size, every = *self._over(parts), parts[3]
-        assert isinstance(every, int)
-        if not SHORTEST_WINDOW_MS <= every <= size:
-            length = format_duration(size)
-            msg = f"a window of {length} cannot begin every {format_duration(every)}: write one second to {length}"
-            raise ValueError(msg)
-        return Signal(metric, function, window=Window(size, every, 0))
-
-    def session(self, parts: list[Token | int]) -> Signal:
-        function, metric, gap = self._over(parts)
-        return Signal(metric, function, window=Window(0, 0, gap))
-
-    def _over(self, parts: list[Token | int]) -> tuple[str, str, int]:
-        """Return the aggregate, the metric and the first duration. Raises ValueError where one of them cannot be."""
-        function, metric, size = str(parts[0]), str(parts[1]), parts[2]
-        assert isinstance(size, int)
-        if function not in AGGREGATES:
-            near = get_close_matches(function, AGGREGATES, n=1)
-            msg = f"unknown aggregate `{function}`" + (
-                f", did you mean `{near[0]}`?" if near else f": it is one of {', '.join(AGGREGATES)}"
-            )
-            raise ValueError(msg)
-        if size < SHORTEST_WINDOW_MS:
-            msg = f"a window of {format_duration(size)} is too short: one second is the shortest"
-            raise ValueError(msg)
-        return function, self._known(metric).name, size
-
-    def duration(self, parts: list[Token]) -> int:
-        return parse_duration(f"{parts[0]} {parts[1]}")
-
-    def quantity(self, parts: list[Token | None]) -> tuple[float, str | None]:
-        number = float(str(parts[0]))
-        if not isfinite(number):
-            msg = f"{parts[0]} is too large a number"
-            raise ValueError(msg)
-        return number, None if parts[1] is None else str(parts[1])
-
-    def comparison(self, parts: list[object]) -> Comparison:
-        signal, operator, quantity = parts
-        assert isinstance(signal, Signal)
-        assert isinstance(quantity, tuple)
-        number, spelling = quantity
-        unit = self.catalogue[signal.metric].unit if signal.aggregate != "count" else "1"
-        if spelling is None or signal.aggregate == "count":
-            return Comparison(signal, str(operator), number, unit)
-        code = unit_code(spelling)
-        if code is None:
-            msg = f"unknown unit `{spelling}`: {signal.metric} is in {unit}"
-            raise ValueError(msg)
-        scale_shift = conversion(code, unit)
-        if scale_shift is None:
-            msg = f"`{spelling}` does not measure what {signal.metric} is: it is in {unit}"
-            raise ValueError(msg)
-        scale, shift = scale_shift
-        if signal.aggregate in {"stddev", "range", "slope"}:
-            shift = 0.0  # a difference has no zero point
-        return Comparison(signal, str(operator), round(number * scale + shift, 9), unit)
-
-    def silence(self, parts: list[Token | int]) -> Silence:
-        name, duration = str(parts[0]), parts[1]
-        assert isinstance(duration, int)
-        if duration < 1000:
-            msg = "a silence shorter than one second cannot be told from an ordinary pause"
-            raise ValueError(msg)
-        return Silence(WHOLE_DEVICE if name == "device" else self._known(name).name, duration)
-
-
-__all__ = ["WHOLE_DEVICE", "Comparison", "Condition", "Signal", "Silence", "parse_condition"]
+Expression = Comparison | Logic
+Condition = Comparison | Logic | Silence

@@ -21,7 +21,9 @@ from pydantic import (
 from documents import Duration, Strict, parse_duration, read_tree
 from documents.model import validate
 from documents.tree import read_text
-from rules.condition import Comparison, Condition, Silence, parse_condition
+from rules.combining import watched
+from rules.condition import HAS, SCORE, Comparison, Silence
+from rules.parsing import parse_condition
 from rules.rule import Rule, RuleSet
 from telemetry.alert import AlertClass, Severity
 from telemetry.errors import ConfigError, Problem
@@ -33,7 +35,8 @@ RESERVED = ("device-clock-ahead", "device-too-late", "device-flood")
 """Rules of the engine's own, on devices that misbehave."""
 
 DEFAULT_MESSAGE = "{subject}: {signal} {value:g} {unit}, {comparison} since {started_at}"
-SILENT_MESSAGE = "{subject}: {signal} since {started_at}"
+SCORE_MESSAGE = "{subject}: {signal} {value:g}, {comparison} since {started_at}"
+PLAIN_MESSAGE = "{subject}: {signal} since {started_at}"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
@@ -112,12 +115,9 @@ class RuleModel(Strict):
         if self.max_gap is not None and self.max_gap < 1:
             msg = "`max_gap` must be longer than 0"
             raise ValueError(msg)
-        if self.clear is not None:
-            clear = parse_condition(self.clear.when, _catalogue(info))
-            assert isinstance(clear, Comparison)
-            if clear.signal != when.signal:
-                msg = f"`clear` watches {clear.signal}, `when` watches {when.signal}: they must watch the same"
-                raise ValueError(msg)
+        clear = None if self.clear is None else parse_condition(self.clear.when, _catalogue(info))
+        assert not isinstance(clear, Silence)
+        watched(when, clear, self.max_gap)
         return self
 
 
@@ -186,31 +186,36 @@ def _documents(path: Path | str) -> list[tuple[str, str]]:
 
 
 def _rule(model: RuleModel, catalogue: Mapping[str, Metric]) -> Rule:
-    when = parse_condition(model.when, catalogue)
+    when, clear = _conditions(model, catalogue)
     return Rule(
         id=model.id,
         when=when,
         for_ms=model.for_ if model.accumulated is None else model.accumulated[0],
         max_gap_ms=model.max_gap,
-        clear_when=_clear(model, when, catalogue),
+        clear_when=clear,
         clear_for_ms=model.clear.for_ if model.clear else 0,
         severity=model.severity,
         alert_class=model.class_,
         kind=model.applies_to.kind,
         tags=tuple(sorted(model.applies_to.tags.items())),
-        message=model.message or (SILENT_MESSAGE if isinstance(when, Silence) else DEFAULT_MESSAGE),
+        message=model.message or _default_message(when),
         within_ms=0 if model.accumulated is None else model.accumulated[1],
     )
 
 
-def _clear(model: RuleModel, when: Condition, catalogue: Mapping[str, Metric]) -> Comparison | None:
+def _conditions(model: RuleModel, catalogue: Mapping[str, Metric]) -> tuple[Comparison | Silence, Comparison | None]:
+    when = parse_condition(model.when, catalogue)
     if isinstance(when, Silence):
-        return None
-    if model.clear is None:
-        return when.inverse()
-    clear = parse_condition(model.clear.when, catalogue)
-    assert isinstance(clear, Comparison)
-    return clear
+        return when, None
+    clear = None if model.clear is None else parse_condition(model.clear.when, catalogue)
+    assert not isinstance(clear, Silence)
+    return watched(when, clear, model.max_gap)
+
+
+def _default_message(when: Comparison | Silence) -> str:
+    if isinstance(when, Silence) or when.operator == HAS:
+        return PLAIN_MESSAGE
+    return SCORE_MESSAGE if when.signal.aggregate == SCORE else DEFAULT_MESSAGE
 
 
 __all__ = ["RulesModel", "compile_rules", "load_rules", "pack_names", "schema"]

@@ -79,7 +79,7 @@ class Evaluator:
         self.series, self.metrics, self.history = series, metrics, History()
         self.cutting = Cutting(series, metrics, self.history)
         self.judging = Judging(metrics, self.history, series.devices, self.cutting, self.partition)
-        self.telling = Telling(series, metrics)
+        self.telling = Telling(series, metrics, self.judging)
         self.settling = Settling(series, metrics, self.history, self.judging, self.cutting)
         self.define()
 
@@ -223,6 +223,8 @@ class Evaluator:
         decided = self.judging.on_readings(self.watch.readings, seen)
         for table in self.watch.trailing:
             decided += self.judging.on_trailing(table, seen)
+        for derived in self.watch.derived:
+            decided += self.judging.on_derived(derived, seen)
         self.cutting.arrived(rows, times_ms, row.now_ms)
         return self.telling.events(self.watch, self.settings, decided, row.now_ms)
 
@@ -269,7 +271,7 @@ class Evaluator:
             alerts += self._windows_told(row, self.cutting.close_due(row.now_ms), windows)
             if settles:
                 self.settle_ms = row.now_ms
-                self.settling.settle(list(self.watch.tables()), row.now_ms)
+                self.settling.settle(self.watch, row.now_ms)
             if row.now_ms // BOOKS_EVERY_MS != self.books_ms // BOOKS_EVERY_MS:
                 self.books_ms = row.now_ms
                 books = self.books(end, row.now_ms)

@@ -1,6 +1,6 @@
 """Judgements to alert events: everything that somebody needs to account for the alert, in one value."""
 
-from rules.condition import Comparison
+from rules.condition import HAS, Comparison
 from rules.judging import OFFSET_BITS, Decided
 from rules.lifecycle import Observation
 from rules.metrics import Subject
@@ -13,13 +13,16 @@ from telemetry.alert import AlertClass, AlertEvent, Evidence, Phase, Severity, a
 RAISED_REVISION, ENDED_REVISION = 1, 2
 
 
-def value_event(decided: Decided, version: str, now_ms: int, historic_after_ms: int, inhibited_by: str | None) -> AlertEvent:
-    """Return the event of a rule on values."""
+def value_event(
+    decided: Decided, version: str, now_ms: int, historic_after_ms: int, inhibited_by: str | None, parts: tuple[Evidence, ...]
+) -> AlertEvent:
+    """Return the event of a rule on values; `parts` are what a derived signal was made of. Conditions combined have no value."""
     rule, subject, _, _, verdict = decided
     phase, told, seen, superseded_by = verdict
     assert isinstance(rule.when, Comparison)
     deciding = tuple(item for item in (told.started, told.decided, told.ended, told.resolved) if item is not None)
     last = deciding[-1]
+    counts = rule.when.operator != HAS
     return AlertEvent(
         alert_id=told.alert_id,
         revision=told.revision,
@@ -34,16 +37,16 @@ def value_event(decided: Decided, version: str, now_ms: int, historic_after_ms: 
         signal=str(rule.when.signal),
         unit=rule.when.unit,
         comparison=str(rule.when),
-        threshold=rule.when.threshold,
-        value=last.value,
-        peak=told.peak,
+        threshold=rule.when.threshold if counts else None,
+        value=last.value if counts else None,
+        peak=told.peak if counts else None,
         started_at_ms=told.started.time_ms,
         ended_at_ms=None if told.ended is None else told.ended.time_ms,
         time_ms=last.time_ms,
         detected_at_ms=now_ms,
         historic=now_ms - last.time_ms > historic_after_ms,
         message=rule.message,
-        evidence=_evidence(deciding),
+        evidence=parts or _evidence(deciding),
         positions=tuple(dict.fromkeys(_place(item.position) for item in deciding)),
         correlation_id="{}-{}".format(*_place(seen.position)),
         superseded_by=superseded_by,
@@ -102,7 +105,7 @@ def withdrawn_event(alert: Withdrawn, version: str, position: tuple[int, int], n
         signal=str(alert.signal),
         unit=when.unit,
         comparison=str(when),
-        threshold=when.threshold,
+        threshold=when.threshold if when.operator != HAS else None,
         started_at_ms=told.started.time_ms,
     )
 

@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rules.aggregates import summarise
 from rules.columns import Flags, Floats, Integers
-from rules.condition import Signal
 from rules.cutting import Cutting
+from rules.derived import NO_ROW, DerivedPast, DerivedTable, trailing
 from rules.history import History
 from rules.lifecycle import Observation, Observations, holds_all
 from rules.metrics import MetricTable, Subject
-from rules.past import MetricPast, Slices
+from rules.past import MetricPast
 from rules.rule import Rule
 from rules.signals import Judge, SignalTable
 from rules.track import Verdict
@@ -60,6 +59,7 @@ class Judging:
     def __init__(self, metrics: MetricTable, history: History, devices: list[str], cutting: Cutting, home: int) -> None:
         self.metrics, self.history, self.devices, self.cutting, self.home = metrics, history, devices, cutting, home
         self.past = MetricPast(history, metrics)
+        self.derived = DerivedPast(self.past, metrics)
         self.applied: dict[str, int] = {}
 
     # -- readings, and aggregates at every reading -----------------------------------------------------------------------------------
@@ -88,9 +88,9 @@ class Judging:
         pairs, which = np.unique(np.stack([seen.rows, seen.times_ms], axis=1), axis=0, return_inverse=True)
         late = np.zeros(len(pairs), np.bool_)
         np.logical_or.at(late, which.ravel(), seen.late)
-        values, part = self._trailing(table.signal, pairs[:, 0], pairs[:, 1])
+        values, positions = trailing(self.past, table.signal, pairs[:, 0], pairs[:, 1])
         there = ~np.isnan(values) | late
-        observed = Seen(pairs[:, 0], pairs[:, 1], values, part.latest_positions(), None, late).take(there)
+        observed = Seen(pairs[:, 0], pairs[:, 1], values, positions, None, late).take(there)
         loud = table.loud(observed.rows, observed.times_ms, observed.values) | observed.late
         return self._examine(table, observed, loud) if loud.any() else []
 
@@ -108,14 +108,27 @@ class Judging:
         loud = table.applies[seen.rows] & table.loud(seen.rows, seen.times_ms, seen.values)
         return self._examine(table, seen, loud) if loud.any() else []
 
-    def _trailing(self, signal: Signal, rows: Integers, times_ms: Integers) -> tuple[Floats, Slices]:
-        """Return the aggregate at each (row, time), NaN where it is not defined, and the readings that made it."""
-        part = self.past.between(rows, times_ms - signal.trailing_ms + 1, times_ms + 1)
-        values = summarise(part.starts, part.counts, part.times_ms, part.values, (signal.aggregate,))[signal.aggregate].astype(np.float64)
-        if signal.aggregate == "slope":  # of readings that span half of what is asked
-            covered = part.times_ms[part.starts + part.counts - 1] - part.times_ms[part.starts]
-            values = np.where(2 * covered >= signal.trailing_ms, values, np.nan)
-        return values, part
+    def on_derived(self, table: DerivedTable, seen: Seen) -> list[Decided]:
+        """Show what follows from readings, with others of their subjects, to the rules on it."""
+        seen = seen.take(table.host[seen.rows] != NO_ROW)
+        if not len(seen.rows):
+            return []
+        hosts, times_ms = table.host[seen.rows], seen.times_ms
+        behind = times_ms <= table.latest_ms[hosts]
+        np.maximum.at(table.latest_ms, hosts, times_ms)
+        outside = ~((seen.values > table.calm_low[seen.rows]) & (seen.values < table.calm_high[seen.rows]))
+        np.maximum.at(table.until_ms, hosts[outside], times_ms[outside] + table.made_of.trailing_ms)
+        asked = times_ms <= np.maximum(table.until_ms, table.loud_ms)[hosts]
+        if not asked.any():
+            return []
+        asked = table.among(hosts[asked], hosts)
+        pairs, which = np.unique(np.stack([hosts[asked], times_ms[asked]], axis=1), axis=0, return_inverse=True)
+        late = np.zeros(len(pairs), np.bool_)
+        np.logical_or.at(late, which.ravel(), behind[asked])
+        values, positions = self.derived.at(table, pairs[:, 0], pairs[:, 1])
+        observed = Seen(pairs[:, 0], pairs[:, 1], values, positions, None, late).take(~np.isnan(values) | late)
+        loud = table.loud(observed.rows, observed.times_ms, observed.values) | observed.late
+        return self._examine(table, observed, loud) if loud.any() else []
 
     # -- one metric at a time --------------------------------------------------------------------------------------------------------
 
@@ -168,6 +181,8 @@ class Judging:
 
     def observations(self, table: SignalTable, row: int) -> Observations:
         """Return what there is to see of a signal after what is settled."""
+        if isinstance(table, DerivedTable):
+            return self.derived.observations(table, row, table.floor_ms(row, self.metrics))
         return _defined(self._observations(table, row, int(self.metrics.settled_ms[row])))
 
     def _observations(self, table: SignalTable, row: int, settled_ms: int) -> Observations:
@@ -184,11 +199,13 @@ class Judging:
         times_ms = np.unique(self.past.observations(row, settled_ms, self.devices).times_ms)
         if not len(times_ms):
             return NO_READINGS
-        values, part = self._trailing(signal, np.full(len(times_ms), row), times_ms)
-        return Observations(times_ms, values, ("",), part.latest_positions())
+        values, positions = trailing(self.past, signal, np.full(len(times_ms), row), times_ms)
+        return Observations(times_ms, values, ("",), positions)
 
     def _latest_ms(self, table: SignalTable, row: int) -> int:
         """Return a time that no observation so far is after."""
+        if isinstance(table, DerivedTable):
+            return int(table.latest_ms[row])
         window = table.signal.window if table.signal is not None else None
         return int(self.metrics.last_ms[row]) + (window.reach_ms if window is not None else 0)
 
@@ -208,9 +225,11 @@ class Judging:
 
     def settle(self, tables: Iterable[SignalTable], row: int, settled_ms: int) -> None:
         """Let rules take into account for good what was measured of a metric until a time."""
-        before_ms = int(self.metrics.settled_ms[row])
         for table in tables:
-            if row not in table.bands or (row not in table.tracks and table.loud_ms[row] <= before_ms):
+            if row not in table.bands:
+                continue
+            before_ms = table.floor_ms(row, self.metrics) if isinstance(table, DerivedTable) else int(self.metrics.settled_ms[row])
+            if row not in table.tracks and table.loud_ms[row] <= before_ms:
                 continue
             past = self.observations(table, row)
             count = int(past.times_ms.searchsorted(settled_ms, "right"))

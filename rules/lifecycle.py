@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rules.columns import NEVER, Flags, Floats, Integers
-from rules.condition import Comparison
+from rules.condition import HAS, Comparison
 from rules.rule import Terms
 
 
@@ -135,10 +135,14 @@ class Observations(NamedTuple):
 
 
 COMPARE = {">": np.greater, "<": np.less, ">=": np.greater_equal, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal}
+"""The operators on numbers; HAS is on bits."""
 
 
 def holds_all(comparison: Comparison, values: Floats) -> Flags:
     """Return for each of many values what `comparison.holds` says of it."""
+    if comparison.operator == HAS:
+        has: Flags = (values.astype(np.int64) & int(comparison.threshold)) != 0
+        return has
     satisfied: Flags = COMPARE[comparison.operator](values, comparison.threshold)
     return satisfied
 

@@ -43,7 +43,7 @@ def load(evaluator: "Evaluator", state: dict[str, Any], history: Iterable[Histor
     evaluator.history.restore(state["history"])
     evaluator.history.refill(history)
     evaluator.cutting.restore(state["windows"])
-    evaluator.watch.restore(state["watch"])
+    evaluator.watch.restore(state["watch"], evaluator.metrics)
     evaluator.judging.applied = evaluator.watch.applied
     evaluator.offences.restore(state["offences"])
     evaluator.counts.update(state["counts"])

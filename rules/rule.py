@@ -13,6 +13,11 @@ DEFAULT_MAX_GAP_MS = {"shipment": 15 * 60_000, "patient": 60_000}
 OTHER_MAX_GAP_MS = 15 * 60_000
 
 
+def gap_ms(kind: str) -> int:
+    """Return the longest time between two readings of a kind of subject that still proves something, where a rule does not say."""
+    return DEFAULT_MAX_GAP_MS.get(kind, OTHER_MAX_GAP_MS)
+
+
 class Terms(NamedTuple):
     """What of a rule the lifecycle needs, for one kind of subject."""
 
@@ -47,7 +52,7 @@ class Rule(NamedTuple):
         if self.max_gap_ms is not None:
             return self.max_gap_ms
         window = self.when.signal.window if isinstance(self.when, Comparison) else None
-        return max(DEFAULT_MAX_GAP_MS.get(kind, OTHER_MAX_GAP_MS), 0 if window is None else 3 * window.step_ms)
+        return max(gap_ms(kind), 0 if window is None else 3 * window.step_ms)
 
     def terms(self, kind: str) -> Terms:
         """Return what the lifecycle needs of the rule, for one kind of subject."""

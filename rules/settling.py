@@ -5,11 +5,11 @@ import numpy as np
 from rules.columns import FOREVER, Integers
 from rules.control import OTHER_GRACE_MS, OTHER_HISTORY_READINGS, OTHER_HORIZON_MS, OTHER_MAX_PER_MINUTE, Settings
 from rules.cutting import Cutting
+from rules.derived import NO_ROW, DerivedTable
 from rules.history import History
 from rules.judging import Judging
 from rules.metrics import MetricTable
 from rules.series import SeriesTable
-from rules.signals import SignalTable
 from rules.watch import Watch
 
 SETTLE_EVERY_MS = 60_000
@@ -45,10 +45,11 @@ class Settling:
         needed = int((self.horizon_ms + self.reach_ms).max(initial=max(settings.horizon_ms.values(), default=OTHER_HORIZON_MS)))
         return 2 * needed + PATIENCE_MS + settings.max_skew_ms + 10 * SETTLE_EVERY_MS
 
-    def settle(self, tables: list[SignalTable], now_ms: int) -> None:
+    def settle(self, watch: Watch, now_ms: int) -> None:
         """Let what is behind the horizon become final, a good part of it at once."""
         series, metrics, history = self.series, self.metrics, self.history
-        due, until = self._due(now_ms)
+        tables = list(watch.tables())
+        due, until = self._due(now_ms, _together(watch.derived, metrics.length))
         if not len(due):
             return
         of, kinds = series.signal[: series.length], series.kind[: series.length]
@@ -64,8 +65,11 @@ class Settling:
         floor_ms = np.minimum(settled - reach[members], self.cutting.settle(due, members, of, metrics.settled_ms))
         history.drop(members, np.where(held[members] > self.most_held[kinds[members]], settled - reach[members], floor_ms))
 
-    def _due(self, now_ms: int) -> tuple[Integers, Integers]:
-        """Return the metrics of which enough is behind the horizon, or too much is held, and until when each metric may be final."""
+    def _due(self, now_ms: int, together: Integers) -> tuple[Integers, Integers]:
+        """Return the metrics of which enough is behind the horizon, or too much is held, and until when each metric may be final.
+
+        Metrics with one number in `together` become final at once.
+        """
         series, metrics, history = self.series, self.metrics, self.history
         if not metrics.length:
             return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -79,6 +83,9 @@ class Settling:
         if len(crowded):
             cut = history.times_ms[history.end[crowded] - self.most_held[kinds[crowded]] - 1]
             np.maximum.at(until, of[crowded], np.minimum(cut, watermark[crowded] - self.grace_ms[kinds[crowded]] - 1))
+        least = np.full(metrics.length, FOREVER)
+        np.minimum.at(least, together, until)
+        until = least[together]
         filled = np.flatnonzero(held > 0)
         oldest = np.full(metrics.length, FOREVER)
         np.minimum.at(oldest, of[filled], history.times_ms[history.first[filled]])
@@ -86,5 +93,21 @@ class Settling:
         wait = np.zeros(metrics.length, np.int64)
         np.maximum.at(wait, of, wait_ms)
         np.minimum.at(wait, of[crowded], 0)
-        due = np.flatnonzero((oldest < FOREVER) & (oldest + wait <= until))
-        return due, until
+        some = np.zeros(metrics.length, np.bool_)
+        some[together[(oldest < FOREVER) & (oldest + wait <= until)]] = True
+        return np.flatnonzero(some[together]), until
+
+
+def _together(derived: list[DerivedTable], count: int) -> Integers:
+    """Return a number for each metric, the same for those that derived signals tie together."""
+    numbers = np.arange(count)
+    changed = bool(derived)
+    while changed:
+        before = numbers.copy()
+        for table in derived:
+            rows = np.flatnonzero(table.host[:count] != NO_ROW)
+            hosts = table.host[rows]
+            np.minimum.at(numbers, hosts, numbers[rows])
+            numbers[rows] = numbers[hosts]
+        changed = bool((numbers != before).any())
+    return numbers

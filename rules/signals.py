@@ -74,7 +74,7 @@ class SignalTable(Columns):
         "last_ms": (np.int64, NEVER),  # the latest observation that was shown to a rule
         "applies": (np.bool_, False),  # some rule does
     }
-    derived = ("low", "high", "applies")
+    derived: tuple[str, ...] = ("low", "high", "applies")
     low: Floats
     high: Floats
     loud_ms: Integers

@@ -7,6 +7,7 @@ import numpy as np
 
 from rules.columns import FOREVER
 from rules.condition import WHOLE_DEVICE, Comparison, Signal
+from rules.derived import DerivedTable
 from rules.metrics import MetricTable, Subject
 from rules.registry import Assignment, Registry
 from rules.rule import NO_RULES, Rule, RuleSet
@@ -36,9 +37,12 @@ class Watch:
         self._on_readings: dict[str, tuple[Rule, ...]] = {}
         self._on_silence: dict[str, tuple[Rule, ...]] = {}
         on_aggregates: dict[Signal, tuple[Rule, ...]] = {}
+        on_derived: dict[Signal, tuple[Rule, ...]] = {}
         for rule in rules.rules:
             if not isinstance(rule.when, Comparison):
                 self._on_silence[rule.when.metric] = (*self._on_silence.get(rule.when.metric, ()), rule)
+            elif rule.when.signal.derived is not None:
+                on_derived[rule.when.signal] = (*on_derived.get(rule.when.signal, ()), rule)
             elif rule.when.signal.aggregate:
                 on_aggregates[rule.when.signal] = (*on_aggregates.get(rule.when.signal, ()), rule)
             else:
@@ -46,6 +50,7 @@ class Watch:
                 self._on_readings[metric] = (*self._on_readings.get(metric, ()), rule)
         self.readings = SignalTable()
         self.aggregates = [SignalTable(signal, on_aggregates[signal]) for signal in sorted(on_aggregates, key=str)]
+        self.derived = [DerivedTable(signal, on_derived[signal]) for signal in sorted(on_derived, key=repr)]
         self.trailing = [table for table in self.aggregates if table.signal is not None and table.signal.window is None]
         self.windowed = [table for table in self.aggregates if table.signal is not None and table.signal.window is not None]
 
@@ -56,10 +61,11 @@ class Watch:
         """Return the signals: the readings themselves first."""
         yield self.readings
         yield from self.aggregates
+        yield from self.derived
 
     def reach_ms(self, kind: str) -> int:
         """Return how far back of an observation the readings lie that rules for a kind need."""
-        return max((rule.when.signal.reach_ms for table in self.aggregates for rule in table.rules
+        return max((rule.when.signal.reach_ms for table in [*self.aggregates, *self.derived] for rule in table.rules
                     if isinstance(rule.when, Comparison) and rule.kind in {"", kind}), default=0)  # fmt: skip
 
     def link(self, row: int, subject: Subject, metric: str) -> None:
@@ -68,6 +74,8 @@ class Watch:
         for table in self.aggregates:
             assert table.signal is not None
             table.link(row, subject, metric, table.rules if table.signal.metric == metric else ())
+        for derived in self.derived:
+            derived.link(row, subject, metric, derived.rules)
 
     def add_series(self, key: SeriesKey, tags: tuple[tuple[str, str], ...], now_ms: int) -> tuple[int, int]:
         """Wait for a series; returns its rows in the silence table, for the metric and for the device."""
@@ -135,6 +143,7 @@ class Watch:
                         rule = before.rule(rule_id)
                         assert isinstance(rule.when, Comparison)
                         withdrawn.append(Withdrawn(rule, metrics.subjects[row], rule.when.signal, told))
+        self.refresh(metrics)
         for table in self.tables():  # a new rule may care about what an old one did not
             self._all_loud(table, metrics)
         return withdrawn, self.silence.keep_told(before.silence.dump_told(), unchanged)
@@ -142,12 +151,18 @@ class Watch:
     def _all_loud(self, table: SignalTable, metrics: MetricTable) -> None:
         """Let every observation so far be looked at once more should one come late."""
         rows, window = slice(0, table.length), None if table.signal is None else table.signal.window
-        latest_ms = metrics.last_ms[rows] + (0 if window is None else window.reach_ms)
+        last_ms = table.latest_ms[rows] if isinstance(table, DerivedTable) else metrics.last_ms[rows]
+        latest_ms = last_ms + (0 if window is None else window.reach_ms)
         table.loud_ms[rows] = np.maximum(table.last_ms[rows], latest_ms)
-        table.until_ms[rows] = metrics.last_ms[rows] + (0 if table.signal is None else table.signal.trailing_ms)
+        table.until_ms[rows] = last_ms + (0 if table.signal is None else table.signal.trailing_ms)
         for row, tracks in table.tracks.items():
             if not all(track.idle() for track in tracks.values()):
                 table.loud_ms[row] = FOREVER
+
+    def refresh(self, metrics: MetricTable) -> None:
+        """Take over how far the metrics are that derived signals are made of."""
+        for table in self.derived:
+            table.refresh(metrics)
 
     def dump_state(self) -> dict[str, Any]:
         """Return the state as plain values and arrays."""
@@ -162,12 +177,13 @@ class Watch:
         for kind, name, tags, device, metric in state["silence"]["sources"]:
             self._await(Subject(kind, name, tags), device, metric, 0)
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any], metrics: MetricTable) -> None:
         """Take the state of a snapshot made under the same rules, every row being linked."""
         self.applied = dict(state["applied"])
         for table, (columns, tracks) in zip(self.tables(), state["signals"], strict=True):
             table.restore(columns)
             table.tracks = {row: {rule_id: Track(*parts) for rule_id, parts in held.items()} for row, held in tracks.items()}
+        self.refresh(metrics)
         orphans = self.silence.keep_told(state["silence"], set(self._by_id))
         assert not orphans, orphans
 

@@ -8,6 +8,9 @@ SHORTEST_MS = 1000
 AGGREGATES = ("count", "sum", "mean", "min", "max", "stddev", "first", "last", "median", "p95", "range", "slope")
 """What the readings of a window, or of a trailing span, can be summarised as (`rules/aggregates.py`)."""
 
+TRAILING = (*AGGREGATES, "delta", "rate", "mkt")
+"""What the readings of a trailing span can be summarised as: what changes with time as well."""
+
 PlainWindow = int | list[int]
 """A window in a journalled record, milliseconds: a tumbling one's size; [size, every] of a sliding one; [0, gap] of a session."""
 

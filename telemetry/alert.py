@@ -41,6 +41,7 @@ class Evidence(NamedTuple):
     time_ms: int
     value: float
     device: str
+    signal: str = ""  # where the alert's own says less: what of several this was
 
 
 class AlertEvent(NamedTuple):
@@ -99,7 +100,7 @@ def to_json(event: AlertEvent) -> bytes:
     for key in ("started_at_ms", "ended_at_ms", "time_ms", "detected_at_ms"):
         data[key.removesuffix("_ms")] = None if data[key] is None else format_ms(data[key])
         del data[key]
-    data["evidence"] = [{"time": format_ms(item.time_ms), "value": item.value, "device": item.device} for item in event.evidence]
+    data["evidence"] = [_evidence(item) for item in event.evidence]
     del data["correlation_id"]
     envelope = {
         "specversion": "1.0",
@@ -115,6 +116,11 @@ def to_json(event: AlertEvent) -> bytes:
     return json.dumps(envelope, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
+def _evidence(item: Evidence) -> dict[str, Any]:
+    plain: dict[str, Any] = {"time": format_ms(item.time_ms), "value": item.value, "device": item.device}
+    return plain | {"signal": item.signal} if item.signal else plain
+
+
 def from_json(body: bytes) -> AlertEvent:
     """Return the event that `to_json` wrote. Raises ValueError or KeyError where it did not."""
     envelope: dict[str, Any] = json.loads(body)
@@ -128,7 +134,9 @@ def from_json(body: bytes) -> AlertEvent:
     data["phase"] = Phase(data["phase"])
     data["severity"] = Severity(data["severity"])
     data["alert_class"] = AlertClass(data["alert_class"])
-    data["evidence"] = tuple(Evidence(parse_ms(item["time"]), item["value"], item["device"]) for item in data["evidence"])
+    data["evidence"] = tuple(
+        Evidence(parse_ms(item["time"]), item["value"], item["device"], item.get("signal", "")) for item in data["evidence"]
+    )
     data["positions"] = tuple((partition, offset) for partition, offset in data["positions"])
     data["correlation_id"] = envelope["correlationid"]
     return AlertEvent(**data)

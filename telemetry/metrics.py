@@ -75,6 +75,8 @@ _METRICS = (
     Metric("map", "mm[Hg]", 0.0, 300.0, "Mean arterial pressure"),
     Metric("body_temperature", "Cel", 10.0, 50.0, "Body temperature"),
     Metric("etco2", "mm[Hg]", 0.0, 150.0, "End-tidal carbon dioxide"),
+    Metric("oxygen", "{state}", 0.0, 1.0, "Supplemental oxygen"),
+    Metric("consciousness", "{score}", 0.0, 4.0, "Consciousness: 0 alert, 1 confused, 2 voice, 3 pain, 4 unresponsive"),
 )
 
 CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in _METRICS}

@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.condition import Comparison, Signal, Silence, parse_condition
+from rules.condition import Comparison, Condition, Signal, Silence
+from rules.parsing import parse_condition
 from rules.window import Window
 from telemetry.metrics import CATALOGUE
 
 
-def read(text: str) -> Comparison | Silence:
+def read(text: str) -> Condition:
     return parse_condition(text, CATALOGUE)
 
 
@@ -51,11 +52,19 @@ def test_a_condition_reads_as_written(text, expected):
         ("mean(temperature, 5 s, 7 s) > 1", "cannot begin every 7 s"),
         ("absent(spo2, 10 ms)", "shorter than one second"),
         ("", "is not understood at column 1"),
-        ("temperature > 8 Cel and spo2 < 90 %", "is not understood"),
+        ("temperature > 8 Cel and", "is not understood at column 24, at its end"),
+        ("temperature > 8 Cel or sp02 < 90 %", r"unknown metric `sp02`, did you mean `spo2`? (column 24)"),
+        ("absent(spo2, 60 s) and temperature > 8 Cel", "is not understood at column 20"),
+        ("mean(spo2, 10 s, 10 s) < 90 % or spo2 < 80 %", "which do not combine"),
+        ("news3 >= 7", "did you mean `news2`?"),
+        ("rate(temperature, 10 min) > 1 Cel", "write the unit as `Cel/min`"),
+        ("mkt(humidity, 1 h) > 1", "is a mean of temperatures"),
+        ("mkt(temperature, 1 h, 1 h) > 1", "is of a trailing span"),
+        (" and ".join(["temperature > 8"] * 31), "is too much for one rule"),
     ],
 )
 def test_a_mistake_is_explained(text, said):
-    with pytest.raises(ValueError, match=said.replace("(", r"\(").replace("?", r"\?")):
+    with pytest.raises(ValueError, match=said.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")):
         read(text)
 
 

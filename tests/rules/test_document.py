@@ -47,7 +47,7 @@ def test_the_problems_of_all_files_are_told_at_once():
     ("rule", "said"),
     [
         ("when: 'absent(spo2, 6 s)', for: 3 s", "leave out `for`, `accumulated` and `clear`"),
-        ("when: spo2 < 90 %, clear: {when: temperature > 3 Cel}", "they must watch the same"),
+        ("when: 'mean(spo2, 9 s, 9 s) < 90 %', clear: {when: temperature > 3 Cel}", "which do not combine"),
         ("when: 'spo2 < 90 %', clear: {when: 'absent(spo2, 3 s)'}", "cannot be an absence"),
         ("when: spo2 < 90 %, message: '{value.real}'", "the message names"),
         ("when: spo2 < 90 %, message: '{value!r}'", "is not understood"),

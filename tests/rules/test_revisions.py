@@ -130,7 +130,7 @@ def test_a_run_goes_on_over_a_session_that_is_part_of_the_next_one():
 
 def test_windows_close_before_what_they_hold_is_final():
     """The horizon is shorter than the grace: what is open is not forgotten."""
-    rule = "{id: rising, when: 'slope(temperature, 10 min, 10 s) > 0.001 Cel', max_gap: 10 s, severity: warning}"
+    rule = "{id: rising, when: 'slope(temperature, 10 min, 10 s) > 0.001 Cel/s', max_gap: 10 s, severity: warning}"
     settings = DEFAULT_SETTINGS._replace(grace_ms={"shipment": 60_000}, horizon_ms={"shipment": 30_000})
     shard = Shard(f"rules: [{rule}]", settings)
     for second, value in ((0, 6), (20, 7), (30, 6), (650, 6)):
