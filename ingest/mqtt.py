@@ -5,8 +5,10 @@ the network's. One thread does everything; `wait` is the only place where it wai
 """
 
 import logging
+import os
 import random
 import select
+import socket
 import ssl
 import threading
 import time
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 ANSWER_TIMEOUTS = 3  # times `connect_timeout_s`, from an attempt to the broker's answers to CONNECT and SUBSCRIBE
 SUSPICIOUS_LOSSES = 3  # connections in a row that did not become steady
 STEADY_AFTER_S = 10.0  # a connection that stood for so long counts as good: the next failure is a first one
+HEARD_OUT_BYTES = 1 << 16
 GOODBYE_TIMEOUT_S = 2.0
 HOUSEKEEPING_S = 0.5
 
@@ -210,12 +213,15 @@ class Connection:
         """Take leave, so that the broker keeps the session and sends no more."""
         self._closing = True
         give_up_at = time.monotonic() + GOODBYE_TIMEOUT_S
+        line = None if (sock := self._client.socket()) is None else socket.socket(fileno=os.dup(sock.fileno()))
         while (sock := self._client.socket()) is not None and time.monotonic() < give_up_at:
             if not self.receiver.wants_write:
                 self._client.disconnect()
             if self._client.socket() is not None:
                 select.select([], [sock], [], 0.1)
                 self._write()
+        if line is not None:
+            _hang_up(line, give_up_at)
 
     def _write(self) -> None:
         self.receiver.flush()
@@ -335,3 +341,20 @@ def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
         what = error.strerror if not isinstance(error, ssl.SSLError) and error.strerror else "is no certificate, or its key does not fit"
         raise ConfigError([Problem(str(file), 0, 0, where, f"cannot be used: {what}")]) from error
     return context
+
+
+def _hang_up(line: socket.socket, give_up_at: float) -> None:
+    """Close a connection on which all is said: hear the broker out until it closes too.
+
+    A socket that is closed while something in it was not read is reset, and a reset takes with it the last acknowledgements, where the
+    broker has not read those yet.
+    """
+    with line:
+        try:
+            line.shutdown(socket.SHUT_WR)
+            while (left_s := give_up_at - time.monotonic()) > 0:
+                line.settimeout(left_s)
+                if not line.recv(HEARD_OUT_BYTES):
+                    return
+        except OSError as error:  # it was gone already
+            logger.debug("ingest.goodbye_cut error=%s", error)
