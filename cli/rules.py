@@ -4,7 +4,9 @@ import click
 
 from cli.lazy import LazyGroup
 
-COMMANDS: dict[str, str] = {}
+COMMANDS = {
+    "test": "cli.rules_test",
+}
 
 
 @click.group(cls=LazyGroup, modules=COMMANDS)

@@ -168,14 +168,19 @@ def schema() -> dict[str, Any]:
     return RulesModel.model_json_schema()
 
 
+def packs_folder() -> Path:
+    """Return the folder of the shipped rule packs and their trials."""
+    return Path(str(files("rules"))) / "packs"
+
+
 def pack_names() -> list[str]:
     """Return the names of the rule packs that are shipped."""
-    return sorted(item.name.removesuffix(".yaml") for item in files("rules").joinpath("packs").iterdir() if item.name.endswith(".yaml"))
+    return sorted(file.stem for file in packs_folder().glob("*.yaml") if not file.name.endswith(".trial.yaml"))
 
 
 def _documents(path: Path | str) -> list[tuple[str, str]]:
     if isinstance(path, str) and path in pack_names():
-        return [(f"pack {path}", files("rules").joinpath("packs", f"{path}.yaml").read_text())]
+        return [(f"pack {path}", (packs_folder() / f"{path}.yaml").read_text())]
     file = Path(path)
     if file.is_dir():
         return [(str(child), read_text(child)) for child in sorted(file.glob("*.yaml")) if not child.name.endswith(".trial.yaml")]
@@ -218,4 +223,4 @@ def _default_message(when: Comparison | Silence) -> str:
     return SCORE_MESSAGE if when.signal.aggregate == SCORE else DEFAULT_MESSAGE
 
 
-__all__ = ["RulesModel", "compile_rules", "load_rules", "pack_names", "schema"]
+__all__ = ["RulesModel", "compile_rules", "load_rules", "pack_names", "packs_folder", "schema"]
