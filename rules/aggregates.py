@@ -124,14 +124,17 @@ class _Groups:
     def mkt(self) -> Floats:
         """Mean kinetic temperature (ICH Q1A; USP <1079.2>): that at which, all the time, as much would have degraded.
 
-        Each reading counts for half the time to the one before and half that to the one after. The heat of activation over the gas
-        constant is 10,000 K: 83.144 kJ/mol, the customary value.
+        Each reading counts for half the time to the one before and half that to the one after, the first and the last for as much on
+        their other side: at even intervals all count the same. The heat of activation over the gas constant is 10,000 K: 83.144 kJ/mol,
+        the customary value.
         """
         times_ms = self.times_ms[self._at].astype(np.float64)
         first, last = self.offsets, self.offsets + self.counts - 1
+        second, last_but_one = np.minimum(first + 1, last), np.maximum(last - 1, first)
         before, after = times_ms.copy(), times_ms.copy()
         before[1:], after[:-1] = times_ms[:-1], times_ms[1:]
-        before[first], after[last] = times_ms[first], times_ms[last]
+        before[first] = 2 * times_ms[first] - times_ms[second]
+        after[last] = 2 * times_ms[last] - times_ms[last_but_one]
         weights = after - before
         weights += self._each(np.where(self._over(np.add, weights) > 0, 0.0, 1.0))  # one reading, or all of one time
         speed = np.exp(ACTIVATION_K / KELVIN_0 - ACTIVATION_K / np.maximum(self._taken + KELVIN_0, 1.0))

@@ -31,6 +31,7 @@ Truth = NDArray[np.int8]
 """1 true, 0 false, -1 not known."""
 
 NO_ROW = -1
+COVERING = {"slope", "delta", "rate", "mkt"}
 ROUNDING = 6  # digits to which a value over its resolution is taken before it is rounded half up: 35.05 / 0.1 is 350.49999
 
 
@@ -230,7 +231,7 @@ def trailing(past: MetricPast, signal: Signal, rows: Integers, times_ms: Integer
     """Return a trailing aggregate at each (row, time), NaN where it is not defined, and the position of what was journalled last of it."""
     part = past.between(rows, times_ms - signal.trailing_ms + 1, times_ms + 1)
     values = summarise(part.starts, part.counts, part.times_ms, part.values, (signal.aggregate,))[signal.aggregate].astype(np.float64)
-    if signal.aggregate in {"slope", "delta", "rate"}:  # of readings that span half of what is asked
+    if signal.aggregate in COVERING:  # of readings that span half of what is asked
         covered = part.times_ms[part.starts + part.counts - 1] - part.times_ms[part.starts]
         values = np.where(2 * covered >= signal.trailing_ms, values, np.nan)
     return values, part.latest_positions()

@@ -348,3 +348,46 @@ def test_no_groups_have_no_summaries():
     assert {name: column.dtype for name, column in none.items()} == {
         name: np.dtype(np.int64 if name == "count" else np.float64) for name in AGGREGATES
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "kinetic"),
+    [
+        ([25.0] * 5, 25.0),
+        ([20.0, 25.0, 30.0], 25.8582),
+        ([2.0, 8.0], 5.5364),
+        ([15.0, 30.0], 25.2242),
+        ([4.0] * 4 + [16.0], 8.1089),
+        ([5.0] * 23 + [15.0], 5.7635),
+        ([5.0] * 18 + [14.0] * 6, 8.2852),
+        ([22.0] * 29 + [35.0], 22.8792),
+        ([-20.0] * 3, -20.0),
+        ([7.0], 7.0),
+    ],
+)
+def test_mean_kinetic_temperature_at_even_intervals(values, kinetic):
+    """Computed by hand from the formula of USP <1079.2> with 83.144 kJ/mol."""
+    times_ms = np.arange(len(values)) * 60_000
+    found = summarise(np.array([0]), np.array([len(values)]), times_ms, np.array(values), ("mkt",))["mkt"]
+
+    assert found[0] == pytest.approx(kinetic, abs=1e-4)
+
+
+def test_a_reading_counts_for_the_time_around_it():
+    """An hour at 5 degrees, written down every minute, then an hour at 25, every ten: the mean is that of two hours, not of 67 readings."""
+    times_ms = np.array([*range(60), *range(60, 121, 10)]) * 60_000
+    values = np.array([5.0] * 60 + [25.0] * 7)
+    dense = np.array([5.0] * 60 + [25.0] * 61)
+    of = {"mkt": summarise(np.array([0]), np.array([67]), times_ms, values, ("mkt",))["mkt"][0]}
+    even = summarise(np.array([0]), np.array([121]), np.arange(121) * 60_000, dense, ("mkt",))["mkt"][0]
+
+    assert of["mkt"] == pytest.approx(even, abs=0.4)
+
+
+def test_delta_and_rate_are_of_the_first_and_the_last():
+    times_ms, values = np.array([0, 60_000, 120_000, 0, 0]), np.array([4.0, 9.0, 10.0, 1.0, 2.0])
+    found = summarise(np.array([0, 3]), np.array([3, 2]), times_ms, values, ("delta", "rate"))
+
+    assert found["delta"].tolist() == [6.0, 1.0]
+    assert found["rate"][0] == pytest.approx(0.05)
+    assert np.isnan(found["rate"][1])  # no time between
