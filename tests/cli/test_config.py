@@ -11,6 +11,8 @@ from cli.main import run
 from cli.settings import Settings
 from documents import parse
 
+PACKS = "(packs: cold-chain, demo, early-warning, vital-signs, who-pqs)"
+
 SECRETS = """\
 broker: {user: u, password: {env: VITALANE_TEST_PASSWORD}}
 stores: {influxdb: {url: "http://localhost:8086", bucket: ward, token: {file: token}}}
@@ -58,7 +60,7 @@ def test_check_prints_all_problems_of_all_documents_at_their_places(tmp_path: Pa
         "vitalane: /vitalane.yaml:2:29: broker.password: the environment variable VITALANE_NOT_SET is not set",
         "vitalane: /vitalane.yaml:2:64: broker.tls.ca: there is no file /nowhere.pem",
         "vitalane: /vitalane.yaml:3:9: rules[0]: there is no file and no rule pack `demos`, did you mean `demo`?",
-        "vitalane: /vitalane.yaml:3:16: rules[1]: there is no file and no rule pack `rules.yaml` (packs: cold-chain, demo, early-warning, vital-signs, who-pqs)",
+        f"vitalane: /vitalane.yaml:3:16: rules[1]: there is no file and no rule pack `rules.yaml` {PACKS}",
         "vitalane: /vitalane.yaml:6:3: channels.history: is the name of a store: call the channel otherwise",
         "vitalane: /vitalane.yaml:7:27: channels.chat.url: the secret's file /nowhere cannot be read: no such file or directory",
         "vitalane: /vitalane.yaml:9:25: subscriptions[0].channels: there is no channel 'chatt', did you mean 'chat'?",
@@ -69,7 +71,7 @@ def test_an_unknown_rule_pack_is_named_with_the_one_that_was_meant(tmp_path: Pat
     (tmp_path / "vitalane.yaml").write_text("rules: [demos, nowhere/at/all.yaml]\n")
     first, second = every_problem(read_configuration(tmp_path / "vitalane.yaml"))
     assert str(first).endswith("vitalane.yaml:1:9: rules[0]: there is no file and no rule pack `demos`, did you mean `demo`?")
-    assert str(second).endswith(":1:16: rules[1]: there is no file and no rule pack `nowhere/at/all.yaml` (packs: cold-chain, demo, early-warning, vital-signs, who-pqs)")
+    assert str(second).endswith(f":1:16: rules[1]: there is no file and no rule pack `nowhere/at/all.yaml` {PACKS}")
 
 
 def test_show_hides_secrets_and_prints_quantities_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
