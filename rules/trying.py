@@ -21,7 +21,7 @@ START_MS = 1_767_225_600_000
 """2026-01-01T00:00:00Z: midnight, so that windows lie at round offsets."""
 
 TICK_MS = 1000
-MAX_TICKS = 50_000  # of one trial: longer ones tick less often
+MAX_TICKS = 2000  # of one trial: longer ones tick less often
 AFTER_MS = 5 * 60_000
 SEED = 1
 

@@ -82,5 +82,5 @@ def test_every_pack_loads_and_fits_the_schema_for_editors():
 
 
 def test_a_missing_file_names_the_packs_there_are():
-    with pytest.raises(ConfigError, match="packs: demo"):
+    with pytest.raises(ConfigError, match="packs: cold-chain, demo,"):
         load_rules(["nowhere.yaml"])
