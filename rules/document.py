@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -84,6 +84,7 @@ class RuleModel(Strict):
     max_gap: Duration | None = Field(None, description="a longer gap between readings freezes the timer")
     clear: Clear | None = Field(None, description="what ends the alert; without it, the negation of `when`")
     severity: Severity
+    mode: Literal["live", "shadow"] = Field("live", description="shadow: evaluated and recorded, told to nobody")
     class_: AlertClass | None = Field(None, alias="class")
     message: Annotated[str, StringConstraints(max_length=500), AfterValidator(_checked_template)] | None = None
 
@@ -205,6 +206,7 @@ def _rule(model: RuleModel, catalogue: Mapping[str, Metric]) -> Rule:
         tags=tuple(sorted(model.applies_to.tags.items())),
         message=model.message or _default_message(when),
         within_ms=0 if model.accumulated is None else model.accumulated[1],
+        shadow=model.mode == "shadow",
     )
 
 

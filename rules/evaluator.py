@@ -336,6 +336,7 @@ class Evaluator:
         version, position, now_ms = before.rules.version, (row.partition, row.offset), row.now_ms
         alerts = [withdrawn_event(item, version, position, now_ms) for item in withdrawn]
         alerts += [orphan_event(item, before.rule(item.rule_id), version, position, now_ms) for item in orphans]
+        alerts += self.telling.after_all(self.watch, self.settings, now_ms)  # a rule came out of the shadow
         return alerts + [silence_event(item, version, row.partition, row.offset, now_ms) for item in fallen], []
 
     def read(self, record: dict[str, Any]) -> None:

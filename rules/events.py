@@ -8,7 +8,7 @@ from rules.offences import Offence
 from rules.rule import Rule
 from rules.silence import Fallen, Orphan
 from rules.watch import Withdrawn
-from telemetry.alert import AlertClass, AlertEvent, Evidence, Phase, Severity, alert_id
+from telemetry.alert import SHADOW, AlertClass, AlertEvent, Evidence, Phase, Severity, alert_id
 
 RAISED_REVISION, ENDED_REVISION = 1, 2
 
@@ -92,6 +92,7 @@ def silence_event(fallen: Fallen, version: str, partition: int, offset: int, now
         evidence=(),
         positions=((partition, offset),),
         correlation_id=f"{partition}-{offset}",
+        inhibited_by=SHADOW if rule.shadow else None,
     )
 
 
@@ -107,6 +108,7 @@ def withdrawn_event(alert: Withdrawn, version: str, position: tuple[int, int], n
         comparison=str(when),
         threshold=when.threshold if when.operator != HAS else None,
         started_at_ms=told.started.time_ms,
+        inhibited_by=told.inhibited_by or None,
     )
 
 

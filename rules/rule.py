@@ -42,6 +42,7 @@ class Rule(NamedTuple):
     tags: tuple[tuple[str, str], ...]  # all of them must be the subject's
     message: str  # template
     within_ms: int = 0  # accumulated time: the trailing span in which the amount is to be proved; 0: without a break
+    shadow: bool = False  # its alerts are for the record, not for people
 
     def applies_to(self, kind: str, tags: Mapping[str, str]) -> bool:
         """Return whether the rule is for a subject."""

@@ -5,12 +5,13 @@ from rules.derived import DerivedTable
 from rules.events import silence_id, value_event
 from rules.judging import Decided, Judging
 from rules.metrics import MetricTable
+from rules.rule import Rule
 from rules.series import SeriesTable
 from rules.signals import SignalTable
 from rules.silence import SilenceTable
 from rules.track import Verdict
 from rules.watch import Watch
-from telemetry.alert import AlertEvent, Evidence, Phase
+from telemetry.alert import SHADOW, AlertEvent, Evidence, Phase
 
 
 class Telling:
@@ -20,12 +21,12 @@ class Telling:
         self.series, self.metrics, self.judging = series, metrics, judging
 
     def events(self, watch: Watch, settings: Settings, decided: list[Decided], now_ms: int) -> list[AlertEvent]:
-        """Return the events of decisions. What is raised on an absent signal names the absence, until that is over."""
+        """Return the events of decisions. What is raised on an absent signal, or in shadow, names that, until it is over."""
         told = []
         for item in decided:
             track = item.table.track(item.row, item.rule.id)
             known = track.find(item.verdict.told.alert_id)
-            absence = self._absence(watch.silence, item.table, item.row) if item.verdict.phase is Phase.RAISED else None
+            absence = self._inhibition(watch, item.rule, item.table, item.row) if item.verdict.phase is Phase.RAISED else None
             if absence is not None and not known.inhibited_by:
                 known = known._replace(inhibited_by=absence)
                 track.replace(known)
@@ -35,12 +36,12 @@ class Telling:
         return told
 
     def after_all(self, watch: Watch, settings: Settings, now_ms: int) -> list[AlertEvent]:
-        """Return the events of the alerts that nobody was told of while their signal was absent, and that stand now that it is back."""
+        """Return the events of alerts that nobody was told of while their signal was absent or their rule in shadow, where they stand."""
         decided = []
         for table in watch.tables():
             for row, rule_id, told in list(table.open_alerts()):
-                if told.inhibited_by and self._absence(watch.silence, table, row) is None:
-                    judge = table.bands[row].judges[rule_id]
+                judge = table.bands[row].judges[rule_id]
+                if told.inhibited_by and self._inhibition(watch, judge.rule, table, row) is None:
                     verdict = Verdict(Phase.RAISED, told._replace(revision=told.revision + 1, inhibited_by=""), told.decided)
                     table.track(row, rule_id).replace(verdict.told)
                     decided.append(Decided(judge.rule, self.metrics.subjects[row], table, row, verdict))
@@ -54,6 +55,10 @@ class Telling:
         times_ms = dict.fromkeys(seen.time_ms for seen in (deciding.started, deciding.decided, deciding.ended, deciding.resolved) if seen)
         parts = [part for time_ms in times_ms for part in self.judging.derived.parts(item.table, item.row, time_ms)]
         return tuple(dict.fromkeys(Evidence(time_ms, value, "", str(signal)) for signal, time_ms, value in parts))
+
+    def _inhibition(self, watch: Watch, rule: Rule, table: SignalTable, row: int) -> str | None:
+        """Return why nobody is told of an alert that is raised; None where somebody is."""
+        return SHADOW if rule.shadow else self._absence(watch.silence, table, row)
 
     def _absence(self, silence: SilenceTable, table: SignalTable, row: int) -> str | None:
         """Return the absence because of which nothing is known of a signal: of one that is derived, all that it is made of is absent."""

@@ -14,7 +14,7 @@ from rules.control import DEFAULT_SETTINGS, Settings, registry_record, rules_rec
 from rules.evaluator import Evaluator
 from rules.rule import RuleSet
 from rules.trial import Expected, Fault, Trial
-from telemetry.alert import AlertEvent, Phase
+from telemetry.alert import SHADOW, AlertEvent, Phase
 from telemetry.readings import Decoded, no_packets
 
 START_MS = 1_767_225_600_000
@@ -99,7 +99,7 @@ def final_episodes(events: Iterable[AlertEvent]) -> list[Episode]:
     for event in events:
         if event.alert_id not in final or event.revision > final[event.alert_id].revision:
             final[event.alert_id] = event
-    stand = [event for event in final.values() if event.phase is not Phase.RETRACTED and event.inhibited_by is None]
+    stand = [event for event in final.values() if event.phase is not Phase.RETRACTED and event.inhibited_by in {None, SHADOW}]
     episodes = [
         Episode(
             event.rule,

@@ -14,6 +14,10 @@ EVENT_TYPE = "io.vitalane.alert.v1"
 SEPARATOR = "\x1f"  # cannot occur in an id: decoders refuse control characters
 
 
+SHADOW = "shadow"
+"""What inhibits the alerts of a rule in shadow: they are for the record, not for people."""
+
+
 class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
@@ -73,7 +77,7 @@ class AlertEvent(NamedTuple):
     positions: tuple[tuple[int, int], ...]  # (journal partition, offset) of the messages that decided
     correlation_id: str  # one id over everything that follows from the deciding message
     superseded_by: str | None = None  # of a retracted alert: the alert that it became part of
-    inhibited_by: str | None = None  # the open absence of the signal that this alert depends on: for the record, not for people
+    inhibited_by: str | None = None  # the open absence of the signal that it depends on, or SHADOW: for the record, not for people
 
     def is_over(self) -> bool:
         """Return whether the alert stands no longer. An amended one may stand again."""

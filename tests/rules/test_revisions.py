@@ -271,3 +271,36 @@ def test_a_new_rule_judges_what_comes_after_it():
         shard.messages(minute * 60 + 3, truck(minute, 9))
 
     assert [alert[:3] for alert in shard.alerts()] == [("raised", "warm", "truck-1")]
+
+
+SHADOW_RULE = AT_ONCE.replace("severity:", "mode: shadow, severity:")
+
+
+def test_a_rule_in_shadow_is_evaluated_and_told_to_nobody():
+    events = fed(SHADOW_RULE, (0, 9), (1, 5))
+
+    assert [(str(event.phase), event.inhibited_by) for event in events] == [("raised", "shadow"), ("resolved", "shadow")]
+
+
+def test_a_rule_that_leaves_the_shadow_keeps_what_it_holds_and_tells_what_is_open():
+    shard = Shard(SHADOW_RULE)
+    shard.messages(1, truck(0, 9))
+    promoted = shard.apply(AT_ONCE, 30)
+    shard.messages(61, truck(1, 5))
+    events = [event for outcome in shard.outcomes for event in outcome.alerts]
+
+    assert [(str(event.phase), event.inhibited_by, event.revision) for event in events] == [
+        ("raised", "shadow", 1), ("raised", None, 2), ("resolved", None, 3)]  # fmt: skip
+    assert promoted.alerts == [events[1]]
+    assert {event.alert_id for event in events} == {events[0].alert_id}
+    assert shard.books().alerts == {"warm": 1}
+
+
+def test_an_absence_in_shadow_is_for_the_record():
+    shard = Shard("rules: [{id: silent, when: 'absent(temperature, 60 s)', mode: shadow, severity: warning}]")
+    shard.messages(0, truck(0, 5))
+    shard.tick(120)
+    shard.messages(180, truck(3, 5))
+    events = [event for outcome in shard.outcomes for event in outcome.alerts]
+
+    assert [(str(event.phase), event.inhibited_by) for event in events] == [("raised", "shadow"), ("resolved", "shadow")]
