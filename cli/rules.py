@@ -5,6 +5,10 @@ import click
 from cli.lazy import LazyGroup
 
 COMMANDS = {
+    "check": "cli.rules_files",
+    "show": "cli.rules_files",
+    "diff": "cli.rules_files",
+    "schema": "cli.rules_files",
     "test": "cli.rules_test",
 }
 

@@ -1,0 +1,74 @@
+"""Advice on rules that are right in form: conditions that cannot hold, or always do, alerts that end as they begin, rules said twice."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from rules.condition import BOUNDED, SCORE, Comparison, Expression, Silence
+from rules.rule import Rule
+from telemetry.metrics import Metric
+
+
+class Advice(NamedTuple):
+    rule: str
+    text: str
+
+
+def advice(rules: Sequence[Rule], catalogue: Mapping[str, Metric]) -> list[Advice]:
+    """Return what somebody who wrote these rules should look at again."""
+    found = [Advice(rule.id, text) for rule in rules for text in _of_rule(rule, catalogue)]
+    first: dict[tuple[object, ...], str] = {}
+    for rule in rules:
+        same = first.setdefault(rule.meaning[1:], rule.id)
+        if same != rule.id:
+            found.append(Advice(rule.id, f"it means the same as `{same}`: two alerts for one thing"))
+    return found
+
+
+def sides(rule: Rule) -> tuple[Expression, Expression] | None:
+    """Return what raises and what clears, as written; None for a rule on silence."""
+    if isinstance(rule.when, Silence):
+        return None
+    assert rule.clear_when is not None
+    made = rule.when.signal.derived
+    if made is not None and made.when is not None and made.clear is not None:
+        return made.when, made.clear
+    return rule.when, rule.clear_when
+
+
+def _of_rule(rule: Rule, catalogue: Mapping[str, Metric]) -> Iterator[str]:
+    both = sides(rule)
+    if both is None:
+        return
+    when, clear = both
+    for name, side in (("when", when), ("clear", clear)):
+        for leaf in side.leaves():
+            holds = _always(leaf, catalogue)
+            metric = catalogue.get(leaf.signal.metric)
+            if holds is None or metric is None:
+                continue
+            often = "always" if holds else "never"
+            text = f"`{name}` {often} holds where it says `{leaf.text()}`: {metric.name} is {metric.low:g} to {metric.high:g} {metric.unit}"
+            if name == "when" or not holds:
+                yield text + (", so it never clears" if name == "clear" and side is leaf else "")
+    if isinstance(when, Comparison) and isinstance(clear, Comparison) and when.signal == clear.signal:
+        both_hold = [value for value in _around(when, clear) if when.holds(value) and clear.holds(value)]
+        if both_hold:
+            yield f"`clear` holds where `when` does, at {both_hold[0]:g} for one: such an alert ends as it begins"
+    if rule.within_ms and rule.max_gap_ms is not None and rule.max_gap_ms > rule.within_ms:
+        yield "`max_gap` is longer than the span of `accumulated`"
+
+
+def _around(*comparisons: Comparison) -> list[float]:
+    """Return values at and beside thresholds."""
+    step = max([1.0, *(abs(comparison.threshold) for comparison in comparisons)]) * 1e-6
+    return [comparison.threshold + off for comparison in comparisons for off in (-step, 0.0, step)]
+
+
+def _always(leaf: Comparison, catalogue: Mapping[str, Metric]) -> bool | None:
+    """Return whether a comparison holds for all plausible values, or for none of them; None where it depends."""
+    metric = catalogue.get(leaf.signal.metric)
+    if metric is None or leaf.signal.aggregate == SCORE or (leaf.signal.aggregate and leaf.signal.aggregate not in BOUNDED):
+        return None
+    inside = [value for value in _around(leaf) if metric.low <= value <= metric.high]
+    held = {leaf.holds(value) for value in (metric.low, metric.high, *inside)}
+    return held.pop() if len(held) == 1 else None
