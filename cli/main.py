@@ -33,6 +33,7 @@ COMMANDS = {
     "quarantine": "cli.quarantine",
     "deadletters": "cli.deadletters",
     "rules": "cli.rules",
+    "backtest": "cli.backtest",
     "simulate": "cli.simulate",
 }
 

@@ -25,7 +25,7 @@ config_or_files = click.option(
 )
 
 
-def _loaded(files: Sequence[str], config_file: Path | None) -> RuleSet:
+def loaded(files: Sequence[str], config_file: Path | None) -> RuleSet:
     """Return the rules of files, folders and packs; without any, those of the configuration, or of all packs."""
     if files:
         return load_rules([file if file in pack_names() else Path(file) for file in files])
@@ -44,7 +44,7 @@ def check(files: Sequence[str], config_file: Path | None, strict: bool, as_json:
     problems: Sequence[Problem] = ()
     rules = None
     try:
-        rules = _loaded(files, config_file)
+        rules = loaded(files, config_file)
     except ConfigError as error:
         problems = error.problems
     given = [] if rules is None else advice(rules.rules, CATALOGUE)
@@ -83,7 +83,7 @@ def pointed(problem: Problem) -> list[str]:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 def show(files: Sequence[str], config_file: Path | None, as_json: bool) -> None:
     """Show the rules of FILES, or of a configuration, in normal form."""
-    rules = _loaded(files, config_file)
+    rules = loaded(files, config_file)
     if as_json:
         click.echo(json.dumps([{"id": rule.id, **shown(rule)} for rule in rules.rules], ensure_ascii=False))
         return
@@ -100,7 +100,7 @@ def show(files: Sequence[str], config_file: Path | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 def diff(old: str, new: str, as_json: bool) -> None:
     """Say what changes from the rules in OLD to those in NEW, and which of them keep what they hold."""
-    found = changes(_loaded([old], None), _loaded([new], None))
+    found = changes(loaded([old], None), loaded([new], None))
     if as_json:
         click.echo(json.dumps([item._asdict() for item in found], ensure_ascii=False))
         return

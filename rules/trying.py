@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from rules.condition import Silence
 from rules.control import DEFAULT_SETTINGS, Settings, registry_record, rules_record, settings_record
+from rules.episodes import final_episodes
 from rules.evaluator import Evaluator
 from rules.rule import RuleSet
 from rules.trial import Expected, Fault, Trial
-from telemetry.alert import SHADOW, AlertEvent, Phase
+from telemetry.alert import AlertEvent
 from telemetry.readings import Decoded, no_packets
 
 START_MS = 1_767_225_600_000
@@ -67,7 +68,7 @@ def run_trial(trial: Trial, rules: RuleSet, settings: Settings = DEFAULT_SETTING
     """Run a trial under some rules."""
     readings = measured(trial)
     events, quarantined = _evaluated(trial, rules, settings, readings)
-    episodes = final_episodes(events)
+    episodes = told(events)
     missing, unexpected = list(trial.expect), []
     for episode in episodes:
         known = next((item for item in missing if _is(item, episode)), None)
@@ -77,7 +78,7 @@ def run_trial(trial: Trial, rules: RuleSet, settings: Settings = DEFAULT_SETTING
             missing.remove(known)
     again = None
     if trial.order == "any" and readings and not quarantined:  # what is refused depends on when it comes
-        other = final_episodes(_evaluated(trial, rules, settings, _shuffled(readings))[0])
+        other = told(_evaluated(trial, rules, settings, _shuffled(readings))[0])
         again = other if _of_values(other, rules) != _of_values(episodes, rules) else None
     return Result(trial, readings, events, episodes, missing, unexpected, again, quarantined)
 
@@ -93,24 +94,12 @@ def measured(trial: Trial) -> list[Reading]:
     return sorted(readings)
 
 
-def final_episodes(events: Iterable[AlertEvent]) -> list[Episode]:
-    """Return the alerts as they are in the end, those that were retracted and those for the record left out; in order of start."""
-    final: dict[str, AlertEvent] = {}
-    for event in events:
-        if event.alert_id not in final or event.revision > final[event.alert_id].revision:
-            final[event.alert_id] = event
-    stand = [event for event in final.values() if event.phase is not Phase.RETRACTED and event.inhibited_by in {None, SHADOW}]
-    episodes = [
-        Episode(
-            event.rule,
-            event.started_at_ms - START_MS,
-            None if event.ended_at_ms is None else event.ended_at_ms - START_MS,
-            str(event.severity),
-            event.peak,
-        )
-        for event in stand
+def told(events: Iterable[AlertEvent]) -> list[Episode]:
+    """Return the alerts as they are in the end, those for the record left out; in order of start."""
+    return [
+        Episode(item.rule, item.start_ms - START_MS, None if item.end_ms is None else item.end_ms - START_MS, item.severity, item.peak)
+        for item in final_episodes(events)
     ]
-    return sorted(episodes, key=lambda item: (item.start_ms, item.rule, item.end_ms is None, item.end_ms or 0))
 
 
 def _of_values(episodes: Iterable[Episode], rules: RuleSet) -> set[tuple[str, int, int | None]]:

@@ -1,0 +1,232 @@
+"""`vitalane backtest`: what rules would have told over a journal or a file, and how that differs from what other rules tell."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from cli.backtest_page import page
+from cli.configuration import Configuration, read_configuration, registry
+from cli.exits import Unreachable
+from cli.places import telemetry_path
+from cli.readings_file import read_csv
+from cli.rules_files import loaded
+from rules import backtest as running
+from rules.backtest import Done, Measured
+from rules.control import DEFAULT_SETTINGS
+from rules.episodes import DAY_MS, Difference, Episode, differences, final_episodes, totals
+from rules.rule import RuleSet
+from telemetry.clock import format_ms, parse_ms
+from telemetry.errors import ConfigError, Problem
+from telemetry.metrics import CATALOGUE
+
+
+class Tested(NamedTuple):
+    """What one set of rules tells. `readings` are for plots, of a file only."""
+
+    done: Done
+    episodes: list[Episode]
+
+
+@click.command()
+@click.option(
+    "--rules",
+    "rules_files",
+    multiple=True,
+    metavar="FILE",
+    help="Rule file, folder or pack; may be given again. Of a journal, by default its own.",
+)
+@click.option("--against", "against_files", multiple=True, metavar="FILE", help="Compare with what these rules tell.")
+@click.option("--from", "source", default="journal", show_default=True, metavar="journal|FILE.csv", help="Where the readings are.")
+@click.option(
+    "-c",
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration, for its journal and registry.",
+)
+@click.option("--since", metavar="TIME", help="From this time on (RFC 3339, or a day).")
+@click.option("--until", "until", metavar="TIME", help="Until this time, exclusive.")
+@click.option("--kind", default="shipment", show_default=True, help="Of a file: what its devices watch, where no column says.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Of a file: a tag of every subject.")
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write one page with a timeline for each subject.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
+def backtest(
+    *, rules_files: Sequence[str], against_files: Sequence[str], source: str, config_file: Path | None, since: str | None,
+    until: str | None, kind: str, tags: Sequence[str], html_file: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Run rules over the past: the same evaluator as live, over a journal or a CSV file; nobody is told of anything."""
+    span = _instant(since, "--since", 0), _instant(until, "--until", None)
+    configuration = None if config_file is None else read_configuration(config_file)
+    rules = loaded(rules_files, None) if rules_files else None
+    against = loaded(against_files, None) if against_files else None
+    began = time.perf_counter()
+    if source == "journal":
+        before, after, readings = _of_journal(configuration, rules, against, span)
+    else:
+        if rules is None:
+            raise ConfigError([Problem("backtest", 0, 0, "--rules", "a file has no rules of its own: name some")])
+        before, after, readings = _of_file(Path(source), configuration, rules, against, span, kind, _tags(tags))
+    report = reported(after, before, time.perf_counter() - began)
+    if html_file is not None:
+        html_file.write_text(page(report, after.episodes, readings, after.done.last_ms))
+    if as_json:
+        click.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        click.echo("\n".join(written(report)))
+
+
+def _of_journal(
+    configuration: Configuration | None, rules: RuleSet | None, against: RuleSet | None, span: tuple[int, int | None]
+) -> tuple[Tested | None, Tested, list[Measured]]:
+    from flows.replay import replay
+
+    if configuration is None:
+        raise ConfigError([Problem("backtest", 0, 0, "--config", "name the configuration of the journal with -c, or a file with --from")])
+    path, partitions = telemetry_path(configuration.data_dir), configuration.settings.partitions
+    if not path.exists():
+        msg = f"there is no journal in {configuration.data_dir} yet: `vitalane up` makes it"
+        raise Unreachable(msg)
+
+    def one(chosen: RuleSet | None) -> Tested:
+        with _Progress() as progress:
+            done = replay(path, partitions, chosen, since_ms=span[0], until_ms=span[1], progress=progress)
+        return Tested(done, final_episodes(done.events))
+
+    return None if against is None else one(against), one(rules), []
+
+
+def _of_file(
+    path: Path, configuration: Configuration | None, rules: RuleSet, against: RuleSet | None, span: tuple[int, int | None], kind: str,
+    tags: dict[str, str],
+) -> tuple[Tested | None, Tested, list[Measured]]:  # fmt: skip
+    own = [] if configuration is None else registry(configuration).own_metrics()
+    readings = read_csv(path, kind, CATALOGUE | {metric.name: metric for metric in own})
+    readings = [item for item in readings if span[0] <= item.time_ms and (span[1] is None or item.time_ms < span[1])]
+    devices = [
+        {"device": name, "kind": of, "subject": name, "tags": tags} for of, name in sorted({(item.kind, item.device) for item in readings})
+    ]
+
+    def one(chosen: RuleSet) -> Tested:
+        done = running.run(readings, chosen, DEFAULT_SETTINGS, devices)
+        return Tested(done, final_episodes(done.events))
+
+    return None if against is None else one(against), one(rules), readings
+
+
+class _Progress:
+    """A line of progress on a terminal: readings so far, and how many a second."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.shown_s = 0.0
+        self.terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.terminal and self.shown_s:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+    def __call__(self, rows: int, readings: int) -> None:
+        elapsed_s = time.perf_counter() - self.began
+        if self.terminal and elapsed_s - self.shown_s > 0.2:
+            self.shown_s = elapsed_s
+            click.echo(f"\r\x1b[K{rows} rows, {readings} readings, {readings / elapsed_s:,.0f}/s", err=True, nl=False)
+
+
+def reported(after: Tested, before: Tested | None, took_s: float) -> dict[str, Any]:
+    """Return the report as plain values."""
+    done, last_ms = after.done, after.done.last_ms
+    report: dict[str, Any] = {
+        "readings": done.accepted,
+        "quarantined": done.quarantined,
+        "first": format_ms(done.first_ms) if done.accepted else None,
+        "last": format_ms(last_ms) if done.accepted else None,
+        "took_s": round(took_s, 3),
+        "readings_per_s": round(done.accepted / took_s) if took_s else 0,
+        "alerts": len(after.episodes),
+    }
+    for by in ("rule", "subject", "day"):
+        report[f"by_{by}"] = {
+            (format_ms(int(name) * DAY_MS)[:10] if by == "day" else name): {
+                "alerts": total.alerts,
+                "minutes": round(total.minutes, 1),
+                "longest_minutes": round(total.longest_minutes, 1),
+                "first": format_ms(total.first_ms),
+                "last": format_ms(total.last_ms),
+            }
+            for name, total in totals(after.episodes, last_ms, by).items()
+        }
+    report["episodes"] = [_plain(item) for item in after.episodes]
+    if before is not None:
+        report["against"] = {
+            "alerts": len(before.episodes),
+            "differences": [_difference(item) for item in differences(before.episodes, after.episodes, last_ms)],
+        }
+    return report
+
+
+def written(report: dict[str, Any]) -> list[str]:
+    """Return a report as lines for people."""
+    lines = [f"{report['readings']} readings from {report['first']} to {report['last']}, {report['readings_per_s']:,}/s"]
+    if report["quarantined"]:
+        lines.append("refused: " + ", ".join(f"{count} {reason}" for reason, count in sorted(report["quarantined"].items())))
+    lines.append(f"{report['alerts']} alerts")
+    for by in ("rule", "subject", "day"):
+        if report[f"by_{by}"]:
+            lines += ["", f"{'by ' + by:32} {'alerts':>7} {'minutes':>9} {'longest':>9}  first                     last"]
+        lines += [
+            f"{name[:32]:32} {one['alerts']:7} {one['minutes']:9.1f} {one['longest_minutes']:9.1f}  {one['first']}  {one['last']}"
+            for name, one in report[f"by_{by}"].items()
+        ]
+    if "against" in report:
+        found = report["against"]["differences"]
+        lines += ["", f"against the other rules ({report['against']['alerts']} alerts): {len(found)} differ"]
+        for item in found:
+            told = item["after"] or item["before"]
+            lines.append(
+                f"{' and '.join(item['what']):20} {told['rule']} {told['subject']}: {_span(item['before'])} -> {_span(item['after'])}"
+            )
+    return lines
+
+
+def _span(episode: dict[str, Any] | None) -> str:
+    return "nothing" if episode is None else f"{episode['start']} to {episode['end'] or 'the end'}"
+
+
+def _plain(item: Episode) -> dict[str, Any]:
+    ends = {"start": format_ms(item.start_ms), "end": None if item.end_ms is None else format_ms(item.end_ms)}
+    return {"rule": item.rule, "kind": item.kind, "subject": item.subject, **ends, "severity": item.severity, "peak": item.peak}
+
+
+def _difference(item: Difference) -> dict[str, Any]:
+    sides = {name: None if one is None else _plain(one) for name, one in (("before", item.before), ("after", item.after))}
+    return {"what": list(item.what), **sides}
+
+
+def _tags(given: Sequence[str]) -> dict[str, str]:
+    wrong = [text for text in given if "=" not in text]
+    if wrong:
+        raise ConfigError([Problem("backtest", 0, 0, "--tag", f"{wrong[0]!r} is no tag: write name=value")])
+    return dict(text.split("=", 1) for text in given)
+
+
+def _instant(text: str | None, option: str, default: Any) -> Any:
+    if text is None:
+        return default
+    try:
+        return parse_ms(text if "T" in text else f"{text}T00:00:00Z")
+    except ValueError as error:
+        raise ConfigError([Problem("backtest", 0, 0, option, str(error))]) from error

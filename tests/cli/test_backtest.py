@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from cli.main import run
+from cli.readings_file import read_csv
+from cli.verify import alert_events
+from rules.backtest import Measured
+from rules.episodes import final_episodes
+from telemetry.clock import format_ms
+from telemetry.errors import ConfigError
+from telemetry.metrics import CATALOGUE
+from tests.cli.running import decided_world
+
+RULES = "rules: [{id: warm, when: temperature > 8 Cel, for: 10 min, max_gap: 15 min, severity: warning}]"
+START = "2026-03-01T08:00:00Z"
+
+
+def rows(values: list[float], device: str = "truck-1") -> str:
+    return "".join(f"2026-03-01T{8 + at // 12:02}:{at % 12 * 5:02}:00Z,{device},temperature,{value}\n" for at, value in enumerate(values))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "own.yaml").write_text(RULES)
+    (tmp_path / "looser.yaml").write_text(RULES.replace("8 Cel", "9.5 Cel"))
+    (tmp_path / "long.csv").write_text("time,device,metric,value\n" + rows([5, 9, 9, 10, 10, 10, 10, 5]) + rows([5] * 8, "truck-2"))
+    return tmp_path
+
+
+def test_a_file_of_readings(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["backtest", "--rules", str(files / "own.yaml"), "--from", str(files / "long.csv"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+
+    assert (told["readings"], told["alerts"], told["quarantined"]) == (16, 1, {})
+    assert told["by_rule"]["warm"] == {
+        "alerts": 1, "minutes": 30.0, "longest_minutes": 30.0,
+        "first": "2026-03-01T08:05:00.000Z", "last": "2026-03-01T08:05:00.000Z"}  # fmt: skip
+    assert list(told["by_subject"]) == ["shipment/truck-1"]
+    assert list(told["by_day"]) == ["2026-03-01"]
+    assert told["episodes"][0] == {
+        "rule": "warm", "kind": "shipment", "subject": "truck-1", "start": "2026-03-01T08:05:00.000Z", "end": "2026-03-01T08:35:00.000Z",
+        "severity": "warning", "peak": 10.0}  # fmt: skip
+
+
+def test_against_other_rules(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["--rules", str(files / "own.yaml"), "--against", str(files / "looser.yaml"), "--from", str(files / "long.csv")]
+    assert run(["backtest", *names]) == 0
+    told = capsys.readouterr().out
+
+    assert "against the other rules (1 alerts): 1 differ" in told
+    assert "earlier and longer   warm truck-1: 2026-03-01T08:15:00.000Z to" in told
+    assert "by rule" in told
+
+
+def test_a_page_with_a_timeline(files: Path) -> None:
+    target = files / "page.html"
+    assert run(["backtest", "--rules", str(files / "own.yaml"), "--from", str(files / "long.csv"), "--html", str(target)]) == 0
+    text = target.read_text()
+
+    plots = [ElementTree.fromstring(f"<svg{part.split('</svg>')[0]}</svg>") for part in text.split("<svg")[1:]]
+    assert len(plots) == 2  # the line of a metric, the bars of the rules
+    assert plots[0].find("polyline") is not None
+    assert (plots[1].find("rect/title")).text == "warm: 2026-03-01T08:05:00.000Z to 2026-03-01T08:35:00.000Z"
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_the_journal_of_a_world_tells_what_was_decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configuration = decided_world(tmp_path)
+    assert run(["backtest", "-c", str(configuration.path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    decided, trimmed = alert_events(configuration, {}, dict.fromkeys(((0, 0), (1, 0)), 1 << 40))
+    expected = [(item.rule, item.subject, format_ms(item.start_ms)) for item in final_episodes(decided)]
+
+    assert not trimmed
+    assert expected
+    assert [(item["rule"], item["subject"], item["start"]) for item in told["episodes"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "readings"),
+    [
+        ("time,device,temperature,humidity\n1772352000,a,5,40\n1772352060000,a,,41\n", [
+            Measured(1772352000000, "shipment", "a", "humidity", 40), Measured(1772352000000, "shipment", "a", "temperature", 5),
+            Measured(1772352060000, "shipment", "a", "humidity", 41)]),
+        ("time,metric,value,kind\n2026-03-01T08:00:00+00:00,spo2,97,patient\n", [Measured(1772352000000, "patient", "device", "spo2", 97)]),
+        ("time,temperature\n", []),
+    ],
+)  # fmt: skip
+def test_forms_of_files(tmp_path: Path, text: str, readings: list[Measured]) -> None:
+    (tmp_path / "f.csv").write_text(text)
+    assert read_csv(tmp_path / "f.csv", "shipment", CATALOGUE) == readings
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("when,temperature\n1,2\n", "it needs `time`"),
+        ("time,temprature\n1,2\n", "it needs `time`, and `metric` and `value`"),
+        ("time,metric,value\n2026-03-01,temperature,5\n", "f.csv:2:1: '2026-03-01' names no time zone"),
+        ("time,metric,value\n1772352000,temprature,5\n", "f.csv:2:1: unknown metric `temprature`"),
+        ("time,metric,value\n1772352000,temperature,warm\n", "f.csv:2:1: could not convert"),
+        ("", "has the columns (none)"),
+    ],
+)
+def test_a_file_that_is_wrong_is_explained(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "f.csv").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_csv(tmp_path / "f.csv", "shipment", CATALOGUE)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--from", "nowhere.csv"], 2, "a file has no rules of its own"),
+        (["--from", "nowhere.csv", "--rules", "demo"], 2, "nowhere.csv: cannot be read"),
+        ([], 2, "name the configuration of the journal with -c"),
+        (["--from", "x.csv", "--rules", "demo", "--since", "yesterday"], 2, "--since"),
+        (["--from", "x.csv", "--rules", "demo", "--tag", "red"], 2, "write name=value"),
+    ],
+)
+def test_what_it_cannot_do_it_says(arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["backtest", *arguments]) == code
+    assert said in capsys.readouterr().err
