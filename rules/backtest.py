@@ -4,14 +4,17 @@ A backtest takes its time as data like everything else, and keeps nothing but th
 journal go to the shards of their subjects, as they do live (`flows/replay.py`).
 """
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from rules.control import DEFAULT_SETTINGS, Settings, registry_record, rules_record, settings_record
 from rules.evaluator import Evaluator
 from rules.rule import RuleSet
 from telemetry.alert import AlertEvent
-from telemetry.readings import Decoded, no_packets
+from telemetry.readings import Decoded, Packets
 
 BATCH_MS = 30_000
 BATCH_READINGS = 5_000
@@ -70,25 +73,35 @@ def run(
 
 def batches(readings: Iterable[Measured]) -> Iterator[tuple[int, Decoded]]:
     """Return readings in rows, each with the time of its newest one. Raises ValueError where they are not in the order of their times."""
-    packets, begun_ms, newest_ms = no_packets(), 0, 0
-    for time_ms, kind, device, metric, value in readings:
-        if packets.kinds and (time_ms - begun_ms >= BATCH_MS or len(packets.kinds) >= BATCH_READINGS):
-            yield newest_ms, Decoded(packets, [], [], 0)
-            packets = no_packets()
-        if not packets.kinds:
-            begun_ms = time_ms
-        if time_ms < newest_ms:
+    left, newest_ms = iter(readings), 0
+    while chunk := list(islice(left, BATCH_READINGS)):
+        times_ms = [item[0] for item in chunk]
+        if times_ms[0] < newest_ms or times_ms != sorted(times_ms):
             msg = "the readings are not in the order of their times"
             raise ValueError(msg)
-        newest_ms = time_ms
-        packets.message.append(len(packets.kinds))
-        packets.kinds.append(kind)
-        packets.devices.append(device)
-        packets.metrics.append((metric,))
-        packets.times_ms.append(time_ms)
-        packets.values.append(value)
-    if packets.kinds:
-        yield newest_ms, Decoded(packets, [], [], 0)
+        newest_ms, begin = times_ms[-1], 0
+        while begin < len(chunk):
+            end = bisect_left(times_ms, times_ms[begin] + BATCH_MS, begin)
+            yield times_ms[end - 1], _decoded(chunk[begin:end], times_ms[begin:end])
+            begin = end
+
+
+def _decoded(readings: Sequence[Measured], times_ms: Sequence[int]) -> Decoded:
+    columns = list(zip(*readings, strict=True))
+    metrics = {name: (name,) for name in set(columns[3])}
+    return Decoded(
+        Packets(
+            message=array("q", range(len(readings))),
+            kinds=list(columns[1]),
+            devices=list(columns[2]),
+            metrics=[metrics[name] for name in columns[3]],
+            times_ms=array("q", times_ms),
+            values=array("d", columns[4]),
+        ),
+        [],
+        [],
+        0,
+    )
 
 
 def ticks(from_ms: int, until_ms: int) -> Iterator[int]:

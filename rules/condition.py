@@ -25,7 +25,7 @@ SCORE = "score"
 HAS = "has"
 """The operator on a derived signal: its value is a sum of the bits HOLDS and CLEARS."""
 
-HOLDS, CLEARS = 1, 2
+HOLDS, CLEARS = 2, 1  # in this order: below HOLDS, a rule does not hold
 INVERSE = {">": "<=", "<": ">=", ">=": "<", "<=": ">", "==": "!=", "!=": "=="}
 
 
@@ -90,7 +90,7 @@ class Comparison(NamedTuple):
 
     def band(self) -> tuple[float, float]:
         """Return the open interval (low, high) inside which the comparison surely fails; (inf, -inf) where there is none."""
-        if self.operator in {">", ">="}:
+        if self.operator in {">", ">="} or (self.operator == HAS and self.threshold == HOLDS):
             return float("-inf"), self.threshold
         if self.operator in {"<", "<="}:
             return self.threshold, float("inf")

@@ -10,7 +10,7 @@ nobody needs to ask. Only a signal with a `not` in it, or one of a trailing aggr
 always asked.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -41,12 +41,14 @@ class DerivedTable(SignalTable):
     spec = SignalTable.spec | {
         "host": (np.int64, NO_ROW),
         "latest_ms": (np.int64, NEVER),  # of a host: the latest time at which one of its metrics was measured
+        "valid_ms": (np.int64, 0),  # of a host: how long a reading stands for its metric
         "calm_low": (np.float64, np.inf),  # of a metric's row: between these a reading alone cannot make the signal hold
         "calm_high": (np.float64, -np.inf),
     }
-    derived = (*SignalTable.derived, "host", "latest_ms", "calm_low", "calm_high")
+    derived = (*SignalTable.derived, "host", "latest_ms", "valid_ms", "calm_low", "calm_high")
     host: Integers
     latest_ms: Integers
+    valid_ms: Integers
     calm_low: Floats
     calm_high: Floats
 
@@ -57,6 +59,7 @@ class DerivedTable(SignalTable):
         self.bands_of = _calm(signal)
         self.hosts: dict[tuple[str, str], int] = {}
         self.sources: dict[int, dict[str, int]] = {}  # host -> metric -> row of the metric table
+        self._rows: dict[str, Integers] = {}  # the same, by metric: row by host
 
     @cached_property
     def metrics(self) -> frozenset[str]:
@@ -72,11 +75,22 @@ class DerivedTable(SignalTable):
         self.host[row] = host
         self.calm_low[row], self.calm_high[row] = self.bands_of.get(metric, (np.inf, -np.inf))
         self.sources.setdefault(host, {})[metric] = row
+        assert self.made_of.derived is not None
+        valid_ms = self.made_of.derived.valid_ms
+        self.valid_ms[host] = gap_ms(subject.kind) if valid_ms is None else valid_ms
+        known = self._rows.get(metric, np.empty(0, np.int64))
+        if len(known) <= host:
+            known = self._rows[metric] = np.concatenate([known, np.full(max(len(known), host + 1), NO_ROW)])
+        known[host] = row
         super().link(host, subject, self.made_of.metric, rules)
 
-    def rows(self, hosts: Iterable[int], metric: str) -> Integers:
+    def rows(self, hosts: Integers, metric: str) -> Integers:
         """Return the row of a metric beside each host, NO_ROW where it has not come yet."""
-        return np.array([self.sources[host].get(metric, NO_ROW) for host in hosts], np.int64)
+        known = self._rows.get(metric)
+        if known is None:
+            return np.full(len(hosts), NO_ROW)
+        found: Integers = np.where(hosts < len(known), known[np.minimum(hosts, len(known) - 1)], NO_ROW)
+        return found
 
     def refresh(self, metrics: MetricTable) -> None:
         """Take over how far the metrics are."""
@@ -146,16 +160,13 @@ class _Asked:
 
     def __init__(self, past: DerivedPast, table: DerivedTable, hosts: Integers, times_ms: Integers) -> None:
         self.past, self.table, self.hosts, self.times_ms = past.past, table, hosts, times_ms
-        self.subjects = [past.metrics.subjects[host] for host in hosts.tolist()]
-        made = table.made_of.derived
-        assert made is not None
-        self.valid_ms = np.array([gap_ms(subject.kind) if made.valid_ms is None else made.valid_ms for subject in self.subjects], np.int64)
+        self.metrics, self.valid_ms = past.metrics, table.valid_ms[hosts]
         self.positions = np.full(len(hosts), NEVER)
         self._known: dict[Signal, At] = {}
 
     def last(self, metric: str, valid_ms: Integers | int) -> At:
         """Return what was measured last of a metric."""
-        rows = self.table.rows(self.hosts.tolist(), metric)
+        rows = self.table.rows(self.hosts, metric)
         there = np.flatnonzero(rows != NO_ROW)
         values, times_ms = np.full(len(rows), np.nan), np.full(len(rows), NEVER)
         positions = np.full(len(rows), NEVER)
@@ -182,7 +193,7 @@ class _Asked:
         there = np.flatnonzero(~np.isnan(latest.values))
         values = np.full(len(latest.values), np.nan)
         if len(there):
-            rows = self.table.rows(self.hosts[there].tolist(), signal.metric)
+            rows = self.table.rows(self.hosts[there], signal.metric)
             values[there], positions = trailing(self.past, signal, rows, latest.times_ms[there])
             self.positions[there] = np.maximum(self.positions[there], positions)
         return latest._replace(values=values)
@@ -216,7 +227,7 @@ class _Asked:
         points = looked_up(parameter.points, values, parameter.resolution)
         undecided = np.ones(len(values), np.bool_)
         for variant in parameter.variants:
-            meant = np.array([all(dict(subject.tags).get(name) == tag for name, tag in variant.tags.items()) for subject in self.subjects])
+            meant = np.array([variant.is_for(self.metrics.subjects[host].tags) for host in self.hosts.tolist()], np.bool_)
             for metric, value in variant.where.items():
                 other = self.last(metric, score.valid_of(metric)).values
                 points[meant & undecided & np.isnan(other)] = np.nan  # which variant it is, is not known

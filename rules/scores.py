@@ -34,6 +34,11 @@ class Variant(Strict):
     where: dict[str, float] = Field({}, description="another metric of the score -> the value at which this holds")
     points: Points
 
+    def is_for(self, tags: tuple[tuple[str, str], ...]) -> bool:
+        """Return whether a subject has all the tags."""
+        own = dict(tags)
+        return all(own.get(name) == value for name, value in self.tags.items())
+
 
 class Parameter(Strict):
     metric: str
