@@ -19,6 +19,10 @@ def watched(when: Expression, clear: Expression | None, max_gap_ms: int | None) 
             f"`when` and `clear` watch different signals, and `{windowed[0].signal}` is of closed windows, which do not combine with others"
         )
         raise ValueError(msg)
+    limited = [leaf for side in (when, clear) if side is not None for leaf in side.leaves() if leaf.limit]
+    if limited:
+        msg = f"`when` and `clear` watch different signals, and `limit({limited[0].limit}, …)` does not combine with others yet"
+        raise ValueError(msg)
     clear = Logic("not", (when,)) if clear is None else clear
     leaves = [*when.leaves(), *clear.leaves()]
     reach_ms = max(_valid_ms(leaf.signal, max_gap_ms) + leaf.signal.trailing_ms for leaf in leaves)

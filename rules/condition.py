@@ -4,7 +4,8 @@ A comparison is of one signal. Comparisons combined by `and`, `or` and `not` are
 *derived* signal: at each reading of any of the metrics in it, it says whether the rule holds and whether it clears (`rules/derived.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import NamedTuple, Union
 
 from documents import format_duration
@@ -68,6 +69,17 @@ class Comparison(NamedTuple):
     operator: str
     threshold: float
     unit: str
+    limit: str = ""  # the tag of a subject whose number takes the place of the threshold
+    scale: float = 1.0  # of that number, as the rule writes its unit
+    shift: float = 0.0
+
+    def of_subject(self, tags: Mapping[str, str]) -> "Comparison":
+        """Return the comparison with a subject's own limit, where it has one that is a number."""
+        try:
+            number = float(tags[self.limit]) * self.scale + self.shift
+        except (KeyError, ValueError):
+            return self
+        return self._replace(threshold=round(number, 9)) if isfinite(number) else self
 
     def holds(self, value: float) -> bool:
         """Return whether a value satisfies the comparison, exactly as the operator says."""
@@ -108,7 +120,8 @@ class Comparison(NamedTuple):
         """Return it as a rule writes it."""
         unit = "" if self.unit in {"1", "{score}", "{state}"} else f" {self.unit}"
         unit += "/s" if self.signal.aggregate in {"rate", "slope"} else ""
-        return f"{self.signal} {self.operator} {self.threshold:g}{unit}"
+        threshold = f"{self.threshold:g}{unit}"
+        return f"{self.signal} {self.operator} {f'limit({self.limit}, {threshold})' if self.limit else threshold}"
 
     def __str__(self) -> str:
         return "" if self.operator == HAS else f"{self.operator} {self.threshold:g}"

@@ -83,6 +83,7 @@ class RuleModel(Strict):
     accumulated: Accumulated | None = Field(None, description="instead of `for`: how much must be proved within a trailing span")
     max_gap: Duration | None = Field(None, description="a longer gap between readings freezes the timer")
     clear: Clear | None = Field(None, description="what ends the alert; without it, the negation of `when`")
+    keep_firing_for: Duration = Field(0, description="instead of `clear`: how long the negation of `when` must be proved")
     severity: Severity
     mode: Literal["live", "shadow"] = Field("live", description="shadow: evaluated and recorded, told to nobody")
     class_: AlertClass | None = Field(None, alias="class")
@@ -106,10 +107,13 @@ class RuleModel(Strict):
     def _fits_together(self, info: ValidationInfo) -> "RuleModel":
         when = parse_condition(self.when, _catalogue(info))
         if isinstance(when, Silence):
-            if self.for_ or self.clear or self.accumulated:
+            if self.for_ or self.clear or self.accumulated or self.keep_firing_for:
                 msg = "an absence has its own duration and clears when the device is back: leave out `for`, `accumulated` and `clear`"
                 raise ValueError(msg)
             return self
+        if self.keep_firing_for and self.clear is not None:
+            msg = "`keep_firing_for` is short for a `clear` with a duration: leave one of them out"
+            raise ValueError(msg)
         if self.accumulated is not None and self.for_:
             msg = "`for` asks for time without a break, `accumulated` for time in all: leave one of them out"
             raise ValueError(msg)
@@ -199,7 +203,7 @@ def _rule(model: RuleModel, catalogue: Mapping[str, Metric]) -> Rule:
         for_ms=model.for_ if model.accumulated is None else model.accumulated[0],
         max_gap_ms=model.max_gap,
         clear_when=clear,
-        clear_for_ms=model.clear.for_ if model.clear else 0,
+        clear_for_ms=model.clear.for_ if model.clear else model.keep_firing_for,
         severity=model.severity,
         alert_class=model.class_,
         kind=model.applies_to.kind,

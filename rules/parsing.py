@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from math import isfinite
+from typing import Any
 
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput, VisitError
@@ -60,6 +61,9 @@ def _check_size(condition: Logic) -> None:
         msg = f"is too much for one rule: {MAX_COMPARISONS} comparisons, {MAX_DEPTH} deep, are the most"
         raise ValueError(msg)
     for leaf in condition.leaves():
+        if leaf.limit:
+            msg = f"`limit({leaf.limit}, …)` does not combine with other comparisons yet: write a rule of its own"
+            raise ValueError(msg)
         if leaf.signal.window is not None:
             msg = f"`{leaf.signal}` is of closed windows, which do not combine with others: leave out how often it begins"
             raise ValueError(msg)
@@ -141,12 +145,16 @@ class _Reader(Transformer[Token, Condition]):
     def duration(self, parts: list[Token]) -> int:
         return parse_duration(f"{parts[0]} {parts[1]}")
 
-    def quantity(self, parts: list[Token | None]) -> tuple[float, Token | None]:
+    def number(self, parts: list[Token | None]) -> tuple[float, Token | None, str]:
         number = float(str(parts[0]))
         if not isfinite(number):
             msg = f"{parts[0]} is too large a number"
             raise ValueError(msg)
-        return number, parts[1]
+        return number, parts[1], ""
+
+    def limited(self, parts: list[Any]) -> tuple[float, Token | None, str]:
+        name, (number, spelling, _) = parts
+        return number, spelling, str(name)
 
     # -- conditions ---------------------------------------------------------------------------------------------------------------
 
@@ -154,10 +162,10 @@ class _Reader(Transformer[Token, Condition]):
         signal, operator, quantity = parts
         assert isinstance(signal, Signal)
         assert isinstance(quantity, tuple)
-        number, spelling = quantity
+        number, spelling, limit = quantity
         unit = self._unit(signal)
         if spelling is None or signal.aggregate == "count":
-            return Comparison(signal, str(operator), number, unit)
+            return Comparison(signal, str(operator), number, unit, limit)
         per_s = 1
         code = unit_code(spelling)
         if signal.aggregate in {"rate", "slope"}:
@@ -176,7 +184,9 @@ class _Reader(Transformer[Token, Condition]):
         scale, shift = scale_shift
         if signal.aggregate in DIFFERENCES:
             shift = 0.0  # a difference has no zero point
-        return Comparison(signal, str(operator), round((number * scale + shift) / per_s, 9 if per_s == 1 else 15), unit)
+        scale, shift = scale / per_s, shift / per_s
+        threshold = round(number * scale + shift, 9 if per_s == 1 else 15)
+        return Comparison(signal, str(operator), threshold, unit, limit, *((scale, shift) if limit else (1.0, 0.0)))
 
     def _unit(self, signal: Signal) -> str:
         if signal.aggregate == SCORE:

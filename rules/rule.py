@@ -48,6 +48,12 @@ class Rule(NamedTuple):
         """Return whether the rule is for a subject."""
         return self.kind in {"", kind} and all(tags.get(name) == value for name, value in self.tags)
 
+    def of_subject(self, tags: Mapping[str, str]) -> "Rule":
+        """Return the rule with the limits of a subject."""
+        if not isinstance(self.when, Comparison) or self.clear_when is None or not (self.when.limit or self.clear_when.limit):
+            return self
+        return self._replace(when=self.when.of_subject(tags), clear_when=self.clear_when.of_subject(tags))
+
     def gap_ms(self, kind: str) -> int:
         """Return the longest time between two readings that still proves something, milliseconds."""
         if self.max_gap_ms is not None:

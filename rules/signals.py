@@ -47,9 +47,10 @@ def _band(kind: str, tags: tuple[tuple[str, str], ...], rules: tuple[Rule, ...])
     judges: dict[str, Judge] = {}
     above, below, others = [], [], []
     low, high = -np.inf, np.inf
-    for rule in rules:
-        if not rule.applies_to(kind, dict(tags)):
+    for given in rules:
+        if not given.applies_to(kind, dict(tags)):
             continue
+        rule = given.of_subject(dict(tags))
         assert isinstance(rule.when, Comparison)
         judges[rule.id] = Judge(rule, rule.terms(kind))
         under, over = rule.when.band()

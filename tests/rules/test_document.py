@@ -6,6 +6,7 @@ import yaml
 
 from rules.document import compile_rules, load_rules, pack_names, schema
 from telemetry.errors import ConfigError
+from tests.rules.stream import Shard
 
 TWO_FAULTY_FILES = (
     (
@@ -84,3 +85,40 @@ def test_every_pack_loads_and_fits_the_schema_for_editors():
 def test_a_missing_file_names_the_packs_there_are():
     with pytest.raises(ConfigError, match="packs: cold-chain, demo,"):
         load_rules(["nowhere.yaml"])
+
+
+OWN_LIMIT = "rules: [{id: low, when: 'spo2 < limit(spo2_low, 90 %)', clear: {when: 'spo2 >= limit(spo2_ok, 92 %)'}, severity: warning}]"
+
+
+@pytest.mark.parametrize(
+    ("tags", "raised", "threshold"),
+    [({}, 89, 90), ({"spo2_low": "85"}, 84, 85), ({"spo2_low": "unknown"}, 89, 90), ({"spo2_low": "nan"}, 89, 90)],
+)
+def test_a_subject_has_limits_of_its_own(tags, raised, threshold):
+    shard = Shard(OWN_LIMIT, devices=[{"device": "m", "kind": "patient", "subject": "bed", "tags": tags}])
+    values = (90, 89, 85, 84, 91)
+    alerts = [shard.messages(at, ("patient", "m", at, {"spo2": float(value)})).alerts for at, value in enumerate(values)]
+    [event] = [event for found in alerts for event in found]
+
+    assert (event.value, event.threshold, event.comparison) == (raised, threshold, f"< {threshold}")
+
+
+def test_a_limit_is_in_the_unit_that_is_written():
+    text = "rules: [{id: warm, when: 'temperature > limit(warm_at, 50 degF)', severity: warning}]"
+    shard = Shard(text, devices=[{"device": "t", "kind": "shipment", "subject": "t", "tags": {"warm_at": "59"}}])
+    events = [
+        event
+        for at, value in enumerate((11.0, 14.9, 15.1))
+        for event in shard.messages(at, ("shipment", "t", at, {"temperature": value})).alerts
+    ]
+
+    assert [(event.value, event.threshold) for event in events] == [(15.1, 15.0)]
+    assert compile_rules([("f", text)]).rules[0].when.threshold == 10
+
+
+def test_an_alert_that_is_to_be_kept_firing_waits_for_as_long():
+    shard = Shard("rules: [{id: low, when: spo2 < 90 %, keep_firing_for: 5 s, max_gap: 30 s, severity: warning}]")
+    values = (89, 91, 91, 91, 89, 91, 91, 91, 91, 91, 91)
+    events = [event for at, value in enumerate(values) for event in shard.messages(at, ("patient", "m", at, {"spo2": float(value)})).alerts]
+
+    assert [(str(event.phase), event.detected_at_ms % 100_000) for event in events] == [("raised", 0), ("resolved", 10_000)]
