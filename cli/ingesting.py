@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from cli.applying import Requests, note_in_force
 from cli.configuration import Configuration, flow_terms
 from cli.exits import Unreachable
 from cli.places import FLOW, TELEMETRY, offsets_path, telemetry_path
@@ -18,6 +19,7 @@ from cli.status import StatusFile
 from ingest.service import run as run_ingest
 from ingest.settings import BrokerSettings, IngestSettings, IngestStatus, RetentionSettings, TlsSettings
 from journal.offsets import ConsumerOffsets
+from journal.reader import JournalReader
 from journal.rows import Entry, RowKind
 from journal.writer import JournalWriter
 from rules.control import listening_record, registry_record, rules_record, settings_record, stopped_record
@@ -45,6 +47,12 @@ def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet,
         nonlocal latest
         latest = status
 
+    def next_offsets() -> dict[int, int]:
+        with JournalReader(telemetry_path(data_dir)) as reader:
+            return {partition: reader.head(partition) for partition in range(partitions)}
+
+    requests = Requests(data_dir, controls[:2], registered.own_metrics(), next_offsets)
+
     def look() -> dict[str, Any]:
         return latest._asdict()
 
@@ -54,7 +62,8 @@ def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet,
         StatusFile(data_dir, "ingest", look),
     ):
         _append(writer, partitions, controls, stop)
-        run_ingest(settings, writer, offsets, controls, stop, on_status, listening=listening_record())
+        note_in_force(data_dir, rules, registered.own_metrics(), "configuration", "")
+        run_ingest(settings, writer, offsets, controls, stop, on_status, listening=listening_record(), requests=requests)
         try:
             writer.append(_entries(partitions, [stopped_record()]), utc_now_ms())
         except JournalFull:

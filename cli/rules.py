@@ -8,6 +8,7 @@ COMMANDS = {
     "check": "cli.rules_files",
     "show": "cli.rules_files",
     "diff": "cli.rules_files",
+    "apply": "cli.rules_apply",
     "schema": "cli.rules_files",
     "test": "cli.rules_test",
 }

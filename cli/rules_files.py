@@ -10,7 +10,7 @@ import click
 from cli.configuration import read_configuration, rule_set
 from cli.exits import CONFIG
 from rules.advice import advice
-from rules.comparison import changes, shown
+from rules.comparison import Change, changes, shown
 from rules.document import load_rules, pack_names
 from rules.document import schema as rules_schema
 from rules.rule import RuleSet
@@ -104,12 +104,17 @@ def diff(old: str, new: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([item._asdict() for item in found], ensure_ascii=False))
         return
+    click.echo("\n".join(change_lines(found)))
+
+
+def change_lines(found: Sequence[Change]) -> list[str]:
+    """Return changes as lines for people."""
     kept = {"changed": "begins anew: its open alerts are taken back", "reworded": "keeps what it holds"}
+    lines = []
     for item in found:
-        click.echo(f"{item.what:8} {item.rule}" + (f" ({kept[item.what]})" if item.what in kept else ""))
-        for name, before, after in item.fields:
-            click.echo(f"    {name}: {before} -> {after}")
-    click.echo(f"{len(found)} rules differ" if found else "the rules mean the same")
+        lines.append(f"{item.what:8} {item.rule}" + (f" ({kept[item.what]})" if item.what in kept else ""))
+        lines += [f"    {name}: {before} -> {after}" for name, before, after in item.fields]
+    return [*lines, f"{len(found)} rules differ" if found else "the rules mean the same"]
 
 
 @click.command()

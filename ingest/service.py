@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ingest.controls import control_entries
 from ingest.grouping import Grouping
@@ -34,7 +35,18 @@ GROUP_BYTES = 4 << 20  # of payloads in one commit, about
 SHORTEST_WAIT_S = 0.0001
 LONGEST_WAIT_S = 0.25  # so that a stop is noticed
 STATUS_EVERY_S = 1.0
+ASK_EVERY_S = 0.5
 FULL_FIRST_S, FULL_LONGEST_S = 0.1, 5.0
+
+
+class Requests(Protocol):
+    """Who is asked for control records while ingest runs."""
+
+    def take(self) -> list[bytes]:
+        """Return the records that are to be journalled now, [] where there are none."""
+
+    def done(self) -> None:
+        """Hear that those are durable."""
 
 
 def run(
@@ -46,16 +58,18 @@ def run(
     on_status: Callable[[IngestStatus], None] | None,
     *,
     listening: bytes = b"",
+    requests: Requests | None = None,
 ) -> None:
     """Journal what the broker brings until `stop` is set, then commit and acknowledge what is in hand and take leave.
 
     `controls` are the JSON bodies of the records that hold from here on; one of type `registry` also says which device watches which
     subject. `listening` is the control record that goes before everything that a new connection brings: from there on silence means
-    something. Without a connection no ticks are written, for a clock that runs while nobody listens would prove silence.
+    something. Without a connection no ticks are written, for a clock that runs while nobody listens would prove silence. `requests` are
+    asked twice a second for control records that are to hold from then on.
     Faults of the network and a full disk are waited out. Raises ConfigError for TLS files that cannot be used, and what the journal raises
     when it can no longer be written.
     """
-    _Ingest(settings, writer, offsets, controls, stop, on_status or (lambda _: None), listening).run(controls)
+    _Ingest(settings, writer, offsets, controls, stop, on_status or (lambda _: None), listening, requests=requests).run(controls)
 
 
 class _Ingest:
@@ -68,8 +82,12 @@ class _Ingest:
         stop: threading.Event,
         on_status: Callable[[IngestStatus], None],
         listening: bytes,
+        *,
+        requests: Requests | None,
     ) -> None:
         self._settings = settings
+        self._requests = requests
+        self._asked_at = 0.0
         self._listening = listening
         self._announced = 0  # the connection that the journal knows of
         self._writer = writer
@@ -104,11 +122,24 @@ class _Ingest:
             if self._connection.wait(timeout_s, self._stop):
                 self._receive()
             self._commit()
+            self._take_requests()
             self._retain()
             self._tell()
         self._connection.close()
         self._tell()
         logger.info("ingest.service_stopped received=%d commits=%d", self._status.received, self._status.commits)
+
+    def _take_requests(self) -> None:
+        """Journal the control records that somebody asks for, behind everything that came before."""
+        now = time.monotonic()
+        if self._requests is None or now - self._asked_at < ASK_EVERY_S:
+            return
+        self._asked_at = now
+        bodies = self._requests.take()
+        entries = [Entry(partition, RowKind.CONTROL, 1, body) for partition in range(self._partitions) for body in bodies]
+        if entries and self._append(Received([], [], bytearray(), []), entries):
+            logger.info("ingest.controls_applied records=%d", len(bodies))
+            self._requests.done()
 
     def _receive(self) -> None:
         """Read what has come, and what comes while it is worth waiting for."""

@@ -37,9 +37,10 @@ OTHER_WINDOW_MS, OTHER_GRACE_MS = 60_000, 10_000
 OTHER_HORIZON_MS, OTHER_HISTORY_READINGS, OTHER_MAX_PER_MINUTE = 3_600_000, 20_000, 6_000
 
 
-def rules_record(rules: RuleSet, applied_by: str) -> bytes:
-    """Return the control record that puts a rule set in force."""
-    return _record("rules", {"documents": rules.documents, "applied_by": applied_by}, rules.version)
+def rules_record(rules: RuleSet, applied_by: str, why: str = "") -> bytes:
+    """Return the control record that puts a rule set in force: who applied it, and why where that was said."""
+    reason = {"why": why} if why else {}
+    return _record("rules", {"documents": rules.documents, "applied_by": applied_by, **reason}, rules.version)
 
 
 def registry_record(devices: Sequence[Mapping[str, Any]], metrics: Sequence[Metric] = ()) -> bytes:
