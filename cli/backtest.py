@@ -3,7 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,102 +27,106 @@ from telemetry.metrics import CATALOGUE
 
 
 class Tested(NamedTuple):
-    """What one set of rules tells. `readings` are for plots, of a file only."""
+    """What one set of rules tells."""
 
     done: Done
     episodes: list[Episode]
 
 
+class Source(NamedTuple):
+    """Where the readings of the past are, and which of them count."""
+
+    name: str  # journal, or a file
+    config_file: Path | None
+    span: tuple[int, int | None]  # since, until (exclusive)
+    kind: str
+    tags: dict[str, str]
+
+    def readings(self) -> list[Measured]:
+        """Return the readings of a file, none where the source is a journal."""
+        if self.name == "journal":
+            return []
+        configuration = self._configuration()
+        own = [] if configuration is None else registry(configuration).own_metrics()
+        found = read_csv(Path(self.name), self.kind, CATALOGUE | {metric.name: metric for metric in own})
+        since_ms, until_ms = self.span
+        return [item for item in found if since_ms <= item.time_ms and (until_ms is None or item.time_ms < until_ms)]
+
+    def run(self, rules: RuleSet | None) -> Done:
+        """Run rules, without any a journal's own. Raises ConfigError where that cannot be."""
+        if self.name != "journal":
+            if rules is None:
+                raise ConfigError([Problem("backtest", 0, 0, "--rules", "a file has no rules of its own: name some")])
+            readings = self.readings()
+            names = sorted({(item.kind, item.device) for item in readings})
+            devices = [{"device": name, "kind": kind, "subject": name, "tags": self.tags} for kind, name in names]
+            return running.run(readings, rules, DEFAULT_SETTINGS, devices)
+        from flows.replay import replay
+
+        configuration = self._configuration()
+        if configuration is None:
+            message = "name the configuration of the journal with -c, or a file with --from"
+            raise ConfigError([Problem("backtest", 0, 0, "--config", message)])
+        path = telemetry_path(configuration.data_dir)
+        if not path.exists():
+            msg = f"there is no journal in {configuration.data_dir} yet: `vitalane up` makes it"
+            raise Unreachable(msg)
+        with _Progress() as progress:
+            return replay(path, configuration.settings.partitions, rules, since_ms=self.span[0], until_ms=self.span[1], progress=progress)
+
+    def _configuration(self) -> Configuration | None:
+        return None if self.config_file is None else read_configuration(self.config_file)
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say where readings are; it gets them as `source`."""
+    options = [
+        click.option("--from", "from_name", default="journal", show_default=True, metavar="journal|FILE.csv", help="The readings."),
+        click.option("-c", "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Its journal and registry."),
+        click.option("--since", metavar="TIME", help="From this time on (RFC 3339, or a day)."),
+        click.option("--until", metavar="TIME", help="Until this time, exclusive."),
+        click.option("--kind", default="shipment", show_default=True, help="Of a file: what its devices watch, where no column says."),
+        click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Of a file: a tag of every subject."),
+    ]
+
+    @wraps(command)
+    def with_source(
+        *, from_name: str, config_file: Path | None, since: str | None, until: str | None, kind: str, tags: Sequence[str], **others: Any
+    ) -> Any:
+        span = _instant(since, "--since", 0), _instant(until, "--until", None)
+        return command(source=Source(from_name, config_file, span, kind, _tags(tags)), **others)
+
+    decorated: Callable[..., Any] = with_source
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
 @click.command()
-@click.option(
-    "--rules",
-    "rules_files",
-    multiple=True,
-    metavar="FILE",
-    help="Rule file, folder or pack; may be given again. Of a journal, by default its own.",
-)
+@click.option("--rules", "rules_files", multiple=True, metavar="FILE", help="Files, folders, packs. Of a journal, by default its own.")
 @click.option("--against", "against_files", multiple=True, metavar="FILE", help="Compare with what these rules tell.")
-@click.option("--from", "source", default="journal", show_default=True, metavar="journal|FILE.csv", help="Where the readings are.")
-@click.option(
-    "-c",
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration, for its journal and registry.",
-)
-@click.option("--since", metavar="TIME", help="From this time on (RFC 3339, or a day).")
-@click.option("--until", "until", metavar="TIME", help="Until this time, exclusive.")
-@click.option("--kind", default="shipment", show_default=True, help="Of a file: what its devices watch, where no column says.")
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Of a file: a tag of every subject.")
-@click.option(
-    "--html",
-    "html_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write one page with a timeline for each subject.",
-)
+@source_options
+@click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page with timelines.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
-def backtest(
-    *, rules_files: Sequence[str], against_files: Sequence[str], source: str, config_file: Path | None, since: str | None,
-    until: str | None, kind: str, tags: Sequence[str], html_file: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+def backtest(*, rules_files: Sequence[str], against_files: Sequence[str], source: Source, html_file: Path | None, as_json: bool) -> None:
     """Run rules over the past: the same evaluator as live, over a journal or a CSV file; nobody is told of anything."""
-    span = _instant(since, "--since", 0), _instant(until, "--until", None)
-    configuration = None if config_file is None else read_configuration(config_file)
     rules = loaded(rules_files, None) if rules_files else None
     against = loaded(against_files, None) if against_files else None
     began = time.perf_counter()
-    if source == "journal":
-        before, after, readings = _of_journal(configuration, rules, against, span)
-    else:
-        if rules is None:
-            raise ConfigError([Problem("backtest", 0, 0, "--rules", "a file has no rules of its own: name some")])
-        before, after, readings = _of_file(Path(source), configuration, rules, against, span, kind, _tags(tags))
-    report = reported(after, before, time.perf_counter() - began)
+    done = source.run(rules)
+    after = Tested(done, final_episodes(done.events))
+    took_s = time.perf_counter() - began
+    before = None
+    if against is not None:
+        other = source.run(against)
+        before = Tested(other, final_episodes(other.events))
+    report = reported(after, before, took_s)
     if html_file is not None:
-        html_file.write_text(page(report, after.episodes, readings, after.done.last_ms))
+        html_file.write_text(page(report, after.episodes, source.readings(), done.last_ms))
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
         click.echo("\n".join(written(report)))
-
-
-def _of_journal(
-    configuration: Configuration | None, rules: RuleSet | None, against: RuleSet | None, span: tuple[int, int | None]
-) -> tuple[Tested | None, Tested, list[Measured]]:
-    from flows.replay import replay
-
-    if configuration is None:
-        raise ConfigError([Problem("backtest", 0, 0, "--config", "name the configuration of the journal with -c, or a file with --from")])
-    path, partitions = telemetry_path(configuration.data_dir), configuration.settings.partitions
-    if not path.exists():
-        msg = f"there is no journal in {configuration.data_dir} yet: `vitalane up` makes it"
-        raise Unreachable(msg)
-
-    def one(chosen: RuleSet | None) -> Tested:
-        with _Progress() as progress:
-            done = replay(path, partitions, chosen, since_ms=span[0], until_ms=span[1], progress=progress)
-        return Tested(done, final_episodes(done.events))
-
-    return None if against is None else one(against), one(rules), []
-
-
-def _of_file(
-    path: Path, configuration: Configuration | None, rules: RuleSet, against: RuleSet | None, span: tuple[int, int | None], kind: str,
-    tags: dict[str, str],
-) -> tuple[Tested | None, Tested, list[Measured]]:  # fmt: skip
-    own = [] if configuration is None else registry(configuration).own_metrics()
-    readings = read_csv(path, kind, CATALOGUE | {metric.name: metric for metric in own})
-    readings = [item for item in readings if span[0] <= item.time_ms and (span[1] is None or item.time_ms < span[1])]
-    devices = [
-        {"device": name, "kind": of, "subject": name, "tags": tags} for of, name in sorted({(item.kind, item.device) for item in readings})
-    ]
-
-    def one(chosen: RuleSet) -> Tested:
-        done = running.run(readings, chosen, DEFAULT_SETTINGS, devices)
-        return Tested(done, final_episodes(done.events))
-
-    return None if against is None else one(against), one(rules), readings
 
 
 class _Progress:

@@ -34,6 +34,7 @@ COMMANDS = {
     "deadletters": "cli.deadletters",
     "rules": "cli.rules",
     "backtest": "cli.backtest",
+    "sweep": "cli.sweep",
     "simulate": "cli.simulate",
 }
 

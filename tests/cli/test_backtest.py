@@ -125,3 +125,31 @@ def test_a_file_that_is_wrong_is_explained(tmp_path: Path, text: str, said: str)
 def test_what_it_cannot_do_it_says(arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["backtest", *arguments]) == code
     assert said in capsys.readouterr().err
+
+
+def test_a_sweep_shows_what_each_combination_costs(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["--rules", str(files / "own.yaml"), "--from", str(files / "long.csv"), "--rule", "warm"]
+    assert run(["sweep", *names, "--threshold", "8:10:1", "--for", "0 min:20 min:10 min", "--json"]) == 0
+    told = {(cell["threshold"], cell["for_ms"]): cell for cell in json.loads(capsys.readouterr().out)}
+    assert len(told) == 9
+    assert (told[8, 600_000]["alerts"], told[8, 600_000]["alerted_minutes"]) == (1, 30.0)
+    assert (told[10, 0]["alerts"], told[9, 1_200_000]["missed_minutes"]) == (0, 20.0)
+
+    assert run(["sweep", *names, "--threshold", "8:10:1", "--for", "0s"]) == 0
+    text = capsys.readouterr().out
+    assert "minutes in breach without an alert" in text
+    assert "        8█      1" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rule", "cold", "--threshold", "8", "--for", "0s"], "there is no rule `cold` (rules: warm)"),
+        (["--rule", "warm", "--threshold", "8:9", "--for", "0s"], "write FROM:TO:STEP"),
+        (["--rule", "warm", "--threshold", "9:8:1", "--for", "0s"], "is 0 values"),
+        (["--rule", "warm", "--threshold", "8", "--for", "soon"], "write FROM:TO:STEP"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_refused(files: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sweep", "--rules", str(files / "own.yaml"), "--from", str(files / "long.csv"), *arguments]) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""A sweep in one pass says of each combination what a run of that combination alone says."""
+
+import random
+
+import pytest
+
+from rules.backtest import Measured, run
+from rules.document import compile_rules
+from rules.episodes import MINUTE_MS, final_episodes
+from rules.sweep import sweep
+from telemetry.metrics import CATALOGUE
+
+START_MS = 1_767_225_600_000
+
+
+def document(threshold: float, for_s: int) -> str:
+    clear = f"clear: {{when: spo2 >= {threshold + 2:g} %, for: 3 s}}"
+    held = f"when: spo2 < {threshold:g} %, for: {for_s} s, max_gap: 20 s"
+    return f"rules: [{{id: low, applies_to: {{kind: patient}}, {held}, {clear}, severity: warning}}]"
+
+
+@pytest.fixture(scope="module")
+def readings():
+    rng, value, found = random.Random(3), 92.0, []
+    for second in range(2000):
+        value = min(99, max(80, value + rng.choice((-1, 0, 0, 1))))
+        if rng.random() > 0.05:
+            found.append(Measured(START_MS + second * 1000, "patient", "bed", "spo2", value))
+    return found
+
+
+def test_each_cell_is_what_its_combination_alone_comes_to(readings):
+    rule = compile_rules([("r", document(90, 5))]).rules[0]
+    cells, done = sweep(rule, [86, 90, 94], [0, 5000, 30_000], lambda rules: run(readings, rules), CATALOGUE)
+
+    assert [cell[:2] for cell in cells] == [(threshold, span) for threshold in (86, 90, 94) for span in (0, 5000, 30_000)]
+    assert done.accepted == len(readings)
+    for cell in cells:
+        alone = final_episodes(run(readings, compile_rules([("r", document(cell.threshold, cell.for_ms // 1000))])).events)
+        lasted = sum((done.last_ms if item.end_ms is None else item.end_ms) - item.start_ms for item in alone) / MINUTE_MS
+        assert cell.alerts == len(alone)
+        assert cell.alerted_minutes == pytest.approx(lasted)
+    assert {cell.missed_minutes for cell in cells if cell.for_ms == 0} == {0.0}
+    assert any(cell.missed_minutes > 0 for cell in cells)
+    assert cells[3].alerts > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{id: a, when: 'absent(spo2, 60 s)', severity: info}", "must compare one signal with a threshold"),
+        ("{id: a, when: 'spo2 < 90 % or sbp < 90 mmHg', severity: info}", "must compare one signal"),
+        ("{id: a, when: spo2 < 90 %, accumulated: 1 h within 3 h, severity: info}", "without a break"),
+    ],
+)
+def test_what_cannot_be_swept_is_said(text, said):
+    rule = compile_rules([("r", f"rules: [{text}]")]).rules[0]
+    with pytest.raises(ValueError, match=said):
+        sweep(rule, [1.0], [0], lambda rules: run([], rules), CATALOGUE)
+
+
+def test_too_many_combinations_are_refused():
+    rule = compile_rules([("r", document(90, 5))]).rules[0]
+    with pytest.raises(ValueError, match="are too many"):
+        sweep(rule, [float(at) for at in range(100)], list(range(0, 100_000, 1000)), lambda rules: run([], rules), CATALOGUE)
