@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from rules.condition import Silence
 from rules.control import DEFAULT_SETTINGS, Settings, registry_record, rules_record, settings_record
 from rules.evaluator import Evaluator
 from rules.rule import RuleSet
@@ -66,8 +67,9 @@ def run(
         evaluator.take_history()
         offset += count
         last_ms = now_ms
-    if offset:
-        events += evaluator.on_tick(offset, last_ms + END_MS).alerts
+    if offset:  # windows close; that the file is at its end is no silence
+        silences = {rule.id for rule in rules.rules if isinstance(rule.when, Silence)}
+        events += [event for event in evaluator.on_tick(offset, last_ms + END_MS).alerts if event.rule not in silences]
     return Done(events, evaluator.counts["accepted"], dict(evaluator.quarantined), first_ms, last_ms)
 
 

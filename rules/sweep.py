@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from documents import format_duration
 from rules.backtest import Done
-from rules.condition import Comparison
+from rules.condition import HAS, Comparison
 from rules.document import compile_rules
 from rules.episodes import MINUTE_MS, Episode, final_episodes
 from rules.rule import Rule, RuleSet
@@ -36,7 +36,7 @@ def sweep(
     rule: Rule, thresholds: Sequence[float], durations_ms: Sequence[int], run: Run, catalogue: dict[str, Metric]
 ) -> tuple[list[Cell], Done]:
     """Return a cell for each combination, by threshold, then duration. Raises ValueError where the rule cannot be varied so."""
-    if not isinstance(rule.when, Comparison) or rule.when.signal.derived is not None or rule.within_ms:
+    if not isinstance(rule.when, Comparison) or rule.when.operator == HAS or rule.within_ms:
         msg = f"`{rule.id}` cannot be swept: it must compare one signal with a threshold, and prove that without a break"
         raise ValueError(msg)
     if len(thresholds) * (len(durations_ms) + 1) > MAX_COMBINATIONS:

@@ -59,6 +59,21 @@ def test_what_cannot_be_swept_is_said(text, said):
         sweep(rule, [1.0], [0], lambda rules: run([], rules), CATALOGUE)
 
 
+def test_a_score_can_be_swept():
+    rule = compile_rules([("r", "rules: [{id: high, when: news2 >= 7, severity: critical}]")]).rules[0]
+    readings = [Measured(START_MS + at * 1000, "patient", "bed", "respiratory_rate", value) for at, value in enumerate((16, 25, 16))]
+    cells, _ = sweep(rule, [1.0, 3.0, 4.0], [0], lambda rules: run(readings, rules), CATALOGUE)
+
+    assert [cell.alerts for cell in cells] == [1, 1, 0]
+
+
+def test_the_end_of_a_file_is_no_silence():
+    rules = compile_rules([("r", "rules: [{id: silent, when: 'absent(spo2, 60 s)', severity: warning}]")])
+    readings = [Measured(START_MS + at * 1000, "patient", "bed", "spo2", 97.0) for at in (0, 30, 200, 230)]
+
+    assert [(item.start_ms - START_MS, item.end_ms is None) for item in final_episodes(run(readings, rules).events)] == [(30_000, False)]
+
+
 def test_too_many_combinations_are_refused():
     rule = compile_rules([("r", document(90, 5))]).rules[0]
     with pytest.raises(ValueError, match="are too many"):
