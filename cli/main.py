@@ -35,6 +35,7 @@ COMMANDS = {
     "rules": "cli.rules",
     "backtest": "cli.backtest",
     "sweep": "cli.sweep",
+    "burden": "cli.burden",
     "simulate": "cli.simulate",
 }
 

@@ -57,7 +57,8 @@ def replay(
     for evaluator in evaluators:
         for reason, count in evaluator.quarantined.items():
             quarantined[reason] = quarantined.get(reason, 0) + count
-    return Done(events, sum(evaluator.counts["accepted"] for evaluator in evaluators), quarantined, first_ms, last_ms)
+    accepted, subjects = sum(one.counts["accepted"] for one in evaluators), sum(one.subjects() for one in evaluators)
+    return Done(events, accepted, quarantined, first_ms, last_ms, subjects)
 
 
 def _evaluated(evaluator: Evaluator, part: Part) -> list[AlertEvent]:

@@ -42,6 +42,7 @@ class Done(NamedTuple):
     quarantined: dict[str, int]
     first_ms: int
     last_ms: int
+    subjects: int = 0  # of whom something was measured
 
 
 def run(
@@ -70,7 +71,7 @@ def run(
     if offset:  # windows close; that the file is at its end is no silence
         silences = {rule.id for rule in rules.rules if isinstance(rule.when, Silence)}
         events += [event for event in evaluator.on_tick(offset, last_ms + END_MS).alerts if event.rule not in silences]
-    return Done(events, evaluator.counts["accepted"], dict(evaluator.quarantined), first_ms, last_ms)
+    return Done(events, evaluator.counts["accepted"], dict(evaluator.quarantined), first_ms, last_ms, evaluator.subjects())
 
 
 def batches(readings: Iterable[Measured]) -> Iterator[tuple[int, Decoded]]:

@@ -302,6 +302,10 @@ class Evaluator:
             **{name: self.counts[name] for name in COUNTED},
         )
 
+    def subjects(self) -> int:
+        """Return of how many subjects something was measured."""
+        return len({subject.identity for subject in self.metrics.subjects})
+
     def state_bytes(self) -> int:
         """Return the memory that the shard's arrays take, the history included."""
         columns = [self.series, self.metrics, *self.watch.tables(), *self.cutting.told.values(), *self.cutting.ruled.values()]

@@ -153,3 +153,12 @@ def test_a_sweep_shows_what_each_combination_costs(files: Path, capsys: pytest.C
 def test_a_sweep_that_makes_no_sense_is_refused(files: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sweep", "--rules", str(files / "own.yaml"), "--from", str(files / "long.csv"), *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_burden_of_rules(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["--rules", str(files / "own.yaml"), "--from", str(files / "long.csv")]
+    assert run(["burden", *names, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["alerts"], told["subjects"], told["chattering"]) == (1, 1, [])
+    assert run(["burden", *names]) == 0
+    assert "1, from 1 of 2 subjects" in capsys.readouterr().out
