@@ -74,6 +74,7 @@ def _values(event: AlertEvent) -> dict[str, str | float | None]:
         "unit": event.unit,
         "started_at": instant(event.started_at_ms),
         "ended_at": None if event.ended_at_ms is None else instant(event.ended_at_ms),
+        "since": instant(event.started_at_ms if event.escalated_at_ms is None else event.escalated_at_ms),
         "phase": event.phase.value,
         "kind": event.kind,
     }
@@ -104,8 +105,12 @@ def _text(event: AlertEvent, message: str) -> str:
     if event.peak is not None and event.peak != event.value:
         lines.append(f"Peak:     {event.peak:g}{unit}")
     lines.append(f"Started:  {instant(event.started_at_ms)}")
+    if event.escalated_at_ms is not None:
+        lines.append(f"{event.severity.value.capitalize()}: since {instant(event.escalated_at_ms)}")
     if event.ended_at_ms is not None:
         lines.append(f"Ended:    {instant(event.ended_at_ms)}")
+    if event.latching and event.is_over():
+        lines.append("Note:     It is over, and it is to be looked at all the same.")
     if event.phase in CORRECTIONS:
         lines.append(f"Note:     {_correction(event)}")
     lines.append(f"Detected: {instant(event.detected_at_ms)}{' (long after it happened)' if event.historic else ''}")

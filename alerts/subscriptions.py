@@ -108,7 +108,7 @@ class Subscription(NamedTuple):
         """Return whether the event is one that this subscription is about."""
         return (
             (not self.kinds or event.kind in self.kinds)
-            and (not self.severities or event.severity in self.severities)
+            and (not self.severities or not self.severities.isdisjoint(event.severities))
             and (not self.phases or event.phase in self.phases)
             and (self.subjects is None or self.subjects.match(event.subject) is not None)
             and (self.rules is None or self.rules.match(event.rule) is not None)

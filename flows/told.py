@@ -130,4 +130,13 @@ def _truth(chain: _Chain, find: Callable[[str], AlertEvent | None]) -> AlertEven
 
 def _says(event: AlertEvent) -> tuple[Any, ...]:
     """Return what somebody is told by an event, whatever led to it."""
-    return event.phase, event.severity, event.started_at_ms, event.ended_at_ms, event.peak, event.superseded_by
+    return (
+        event.phase,
+        event.severity,
+        event.worst_severity,
+        event.escalated_at_ms,
+        event.started_at_ms,
+        event.ended_at_ms,
+        event.peak,
+        event.superseded_by,
+    )

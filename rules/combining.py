@@ -1,33 +1,50 @@
-"""What a rule watches: one signal, where its two conditions are of the same one; else a derived signal that says both."""
+"""What a rule watches: one signal, where all its conditions are of the same one; else a derived signal that says them all."""
+
+from typing import NamedTuple
 
 from rules.condition import CLEARS, HAS, HOLDS, SCORE, Comparison, Derived, Expression, Logic, Signal
 from rules.rule import DEFAULT_MAX_GAP_MS, OTHER_MAX_GAP_MS
 from rules.scores import scores
 
+FIRST_STEP = 4  # the bit of a derived signal that says that the first step holds; the next one says that it clears
 
-def watched(when: Expression, clear: Expression | None, max_gap_ms: int | None) -> tuple[Comparison, Comparison]:
-    """Return what raises and what clears, as comparisons of one signal; without `clear`, that `when` is known not to hold.
+
+class Pair(NamedTuple):
+    """What raises and what clears."""
+
+    when: Comparison
+    clear: Comparison
+
+
+def watched(
+    when: Expression, clear: Expression | None, max_gap_ms: int | None, steps: tuple[tuple[Expression, Expression | None], ...] = ()
+) -> list[Pair]:
+    """Return the conditions of a rule and of its steps, as comparisons of one signal; without `clear`, that `when` is known not to hold.
 
     `max_gap_ms` is also how long a reading stands for its metric beside others. Raises ValueError where the two do not go together.
     """
-    if isinstance(when, Comparison) and (clear is None or (isinstance(clear, Comparison) and clear.signal == when.signal)):
-        clear = when.inverse() if clear is None else clear
-        return (_scored(when), _scored(clear)) if when.signal.aggregate == SCORE else (when, clear)
-    windowed = [leaf for side in (when, clear) if side is not None for leaf in side.leaves() if leaf.signal.window is not None]
+    given = [(when, clear), *steps]
+    sides = [side for pair in given for side in pair if side is not None]
+    if isinstance(when, Comparison) and all(isinstance(side, Comparison) and side.signal == when.signal for side in sides):
+        return [_plain(one, other) for one, other in given]
+    windowed = [leaf for side in sides for leaf in side.leaves() if leaf.signal.window is not None]
     if windowed:
-        msg = (
-            f"`when` and `clear` watch different signals, and `{windowed[0].signal}` is of closed windows, which do not combine with others"
-        )
+        msg = f"its conditions watch different signals, and `{windowed[0].signal}` is of closed windows, which do not combine with others"
         raise ValueError(msg)
-    limited = [leaf for side in (when, clear) if side is not None for leaf in side.leaves() if leaf.limit]
-    if limited:
-        msg = f"`when` and `clear` watch different signals, and `limit({limited[0].limit}, …)` does not combine with others yet"
-        raise ValueError(msg)
-    clear = Logic("not", (when,)) if clear is None else clear
-    leaves = [*when.leaves(), *clear.leaves()]
+    said = [(one, Logic("not", (one,)) if other is None else other) for one, other in given]
+    leaves = [leaf for pair in said for side in pair for leaf in side.leaves()]
     reach_ms = max(_valid_ms(leaf.signal, max_gap_ms) + leaf.signal.trailing_ms for leaf in leaves)
-    signal = Signal(when.text(), trailing_ms=reach_ms + 1, derived=Derived(when, clear, max_gap_ms))
-    return Comparison(signal, HAS, HOLDS, ""), Comparison(signal, HAS, CLEARS, "")
+    derived = Derived(*said[0], max_gap_ms, tuple(said[1:]))
+    signal = Signal(when.text(), trailing_ms=reach_ms + 1, derived=derived)
+    bits = [(HOLDS, CLEARS), *((FIRST_STEP << 2 * at, 2 * FIRST_STEP << 2 * at) for at in range(len(steps)))]
+    return [Pair(Comparison(signal, HAS, holds, ""), Comparison(signal, HAS, clears, "")) for holds, clears in bits]
+
+
+def _plain(when: Expression, clear: Expression | None) -> Pair:
+    assert isinstance(when, Comparison)
+    clear = when.inverse() if clear is None else clear
+    assert isinstance(clear, Comparison)
+    return Pair(_scored(when), _scored(clear)) if when.signal.aggregate == SCORE else Pair(when, clear)
 
 
 def _scored(comparison: Comparison) -> Comparison:

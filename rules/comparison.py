@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from documents import format_duration
 from rules.advice import sides
-from rules.condition import Silence
+from rules.condition import Comparison, Silence
 from rules.rule import Rule, RuleSet
 
-TOLD = ("severity", "class", "message", "mode")
+TOLD = ("severity", "latching", "class", "message", "mode")
 """What of a rule can change without its state being lost."""
 
 
@@ -51,6 +51,20 @@ def _fields(rule: Rule) -> Iterator[tuple[str, str]]:
     clear = "something is received" if both is None else both[1].text()
     yield "clear", clear + (f", for {format_duration(rule.clear_for_ms)}" if rule.clear_for_ms else "")
     yield "severity", str(rule.severity)
+    steps = zip(rule.steps, _steps(rule), strict=True)
+    yield "steps", "; ".join(f"{step.severity} when {text}" for step, text in steps) or "none"
+    yield "active", "always" if rule.schedule is None else str(rule.schedule)
+    yield "latching", "yes" if rule.latching else "no"
     yield "class", "by kind" if rule.alert_class is None else str(rule.alert_class)
     yield "mode", "shadow" if rule.shadow else "live"
     yield "message", rule.message
+
+
+def _steps(rule: Rule) -> Iterator[str]:
+    """Return the steps of a rule, as they are written."""
+    made = rule.when.signal.derived if isinstance(rule.when, Comparison) else None
+    for at, step in enumerate(rule.steps):
+        when, clear = made.steps[at] if made is not None and made.steps else (step.when, step.clear_when)
+        held = f" for {format_duration(step.for_ms)}" if step.for_ms else ""
+        until = f" for {format_duration(step.clear_for_ms)}" if step.clear_for_ms else ""
+        yield f"{when.text()}{held}, until {clear.text()}{until}"

@@ -36,6 +36,13 @@ class Derived(NamedTuple):
     when: Union["Comparison", "Logic", None]
     clear: Union["Comparison", "Logic", None]
     valid_ms: int | None  # how long a reading stands for its metric; None: by kind, as the gap of a rule
+    steps: tuple[tuple[Union["Comparison", "Logic"], Union["Comparison", "Logic"]], ...] = ()  # of each step, the same two conditions
+
+    def sides(self) -> Iterator[Union["Comparison", "Logic"]]:
+        """Return all its conditions."""
+        for side in (self.when, self.clear, *(side for step in self.steps for side in step)):
+            if side is not None:
+                yield side
 
 
 class Signal(NamedTuple):

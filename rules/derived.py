@@ -10,7 +10,7 @@ nobody needs to ask. Only a signal with a `not` in it, or one of a trailing aggr
 always asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.aggregates import summarise
-from rules.columns import FOREVER, NEVER, Floats, Integers
+from rules.columns import FOREVER, NEVER, Flags, Floats, Integers
+from rules.combining import FIRST_STEP
 from rules.condition import CLEARS, HOLDS, SCORE, Comparison, Expression, Logic, Signal
-from rules.lifecycle import Observations, holds_all
+from rules.lifecycle import COMPARE, Observations, holds_all
 from rules.metrics import MetricTable, Subject
 from rules.past import MetricPast
 from rules.rule import Rule, gap_ms
@@ -56,7 +57,7 @@ class DerivedTable(SignalTable):
         super().__init__(signal, rules)
         assert signal.derived is not None
         self.made_of = signal
-        self.bands_of = _calm(signal)
+        self.bands_of: dict[tuple[tuple[str, str], ...], dict[str, tuple[float, float]]] = {}  # by tags
         self.hosts: dict[tuple[str, str], int] = {}
         self.sources: dict[int, dict[str, int]] = {}  # host -> metric -> row of the metric table
         self._rows: dict[str, Integers] = {}  # the same, by metric: row by host
@@ -73,7 +74,9 @@ class DerivedTable(SignalTable):
             return
         host = self.hosts.setdefault((subject.kind, subject.name), row)
         self.host[row] = host
-        self.calm_low[row], self.calm_high[row] = self.bands_of.get(metric, (np.inf, -np.inf))
+        if subject.tags not in self.bands_of:
+            self.bands_of[subject.tags] = _calm(self.made_of, dict(subject.tags))
+        self.calm_low[row], self.calm_high[row] = self.bands_of[subject.tags].get(metric, (np.inf, -np.inf))
         self.sources.setdefault(host, {})[metric] = row
         assert self.made_of.derived is not None
         valid_ms = self.made_of.derived.valid_ms
@@ -126,6 +129,8 @@ class DerivedPast:
         assert made.clear is not None
         holds, clears = asked.truth(made.when), asked.truth(made.clear)
         values = HOLDS * (holds == 1) + CLEARS * (clears == 1).astype(np.float64)
+        for at, (when, clear) in enumerate(made.steps):
+            values += (FIRST_STEP << 2 * at) * ((asked.truth(when) == 1) + 2.0 * (asked.truth(clear) == 1))
         return np.where((holds == -1) & (clears != 1), np.nan, values), asked.positions
 
     def observations(self, table: DerivedTable, host: int, after_ms: int) -> Observations:
@@ -202,13 +207,22 @@ class _Asked:
         """Return whether an expression holds (Kleene)."""
         if isinstance(expression, Comparison):
             values = self.signal(expression.signal).values
-            return np.where(np.isnan(values), -1, holds_all(expression, values)).astype(np.int8)
+            return np.where(np.isnan(values), -1, self._holds(expression, values)).astype(np.int8)
         parts = [self.truth(part) for part in expression.parts]
         if expression.operator == "not":
             return np.where(parts[0] == -1, -1, 1 - parts[0]).astype(np.int8)
         decides = 0 if expression.operator == "and" else 1
         decided, unknown = (np.logical_or.reduce([part == sought for part in parts]) for sought in (decides, -1))
         return np.where(decided, decides, np.where(unknown, -1, 1 - decides)).astype(np.int8)
+
+    def _holds(self, comparison: Comparison, values: Floats) -> Flags:
+        """Return where a comparison holds, with the limits of each subject where it has some."""
+        if not comparison.limit:
+            return holds_all(comparison, values)
+        subjects = [self.metrics.subjects[host] for host in self.hosts.tolist()]
+        known = {subject.tags: comparison.of_subject(dict(subject.tags)).threshold for subject in dict.fromkeys(subjects)}
+        holds: Flags = COMPARE[comparison.operator](values, np.array([known[subject.tags] for subject in subjects]))
+        return holds
 
     def score(self, use: Use) -> Floats:
         """Return the points of a score, of what is known; NaN where nothing is."""
@@ -263,12 +277,15 @@ def metrics_of(signal: Signal) -> Sequence[str]:
         return scores()[signal.metric].score.metrics if signal.aggregate == SCORE else (signal.metric,)
     if signal.derived.when is None:
         return scores()[signal.metric].score.metrics
-    leaves = [leaf for side in (signal.derived.when, signal.derived.clear) if side is not None for leaf in side.leaves()]
+    leaves = [leaf for side in signal.derived.sides() for leaf in side.leaves()]
     return [metric for leaf in leaves for metric in metrics_of(leaf.signal)]
 
 
-def _calm(signal: Signal) -> dict[str, tuple[float, float]]:
-    """Return, by metric, the open interval in which a reading alone cannot make a signal hold; none where one alone does not decide."""
+def _calm(signal: Signal, tags: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+    """Return, by metric, for a subject with some tags, the open interval in which a reading alone cannot make a signal hold.
+
+    Nothing where one alone does not decide.
+    """
     made = signal.derived
     assert made is not None
     if made.when is None or _has_not(made.when):
@@ -277,12 +294,11 @@ def _calm(signal: Signal) -> dict[str, tuple[float, float]]:
     for leaf in made.when.leaves():
         if not leaf.signal.smooth() or leaf.signal.aggregate == SCORE:
             return {}
-        low, high = leaf.band()
+        low, high = leaf.of_subject(tags).band()
         known = bands.get(leaf.signal.metric, (-np.inf, np.inf))
         bands[leaf.signal.metric] = max(known[0], low), min(known[1], high)
-    assert made.clear is not None
-    for leaf in made.clear.leaves():  # what only clears is no matter while nothing is open
-        for metric in metrics_of(leaf.signal):
+    for side in made.sides():  # what only clears, or is a step, is no matter while nothing is open
+        for metric in (metric for leaf in side.leaves() for metric in metrics_of(leaf.signal)):
             bands.setdefault(metric, (-np.inf, np.inf))
     return bands
 

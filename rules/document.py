@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
+from zoneinfo import available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -21,10 +23,11 @@ from pydantic import (
 from documents import Duration, Strict, parse_duration, read_tree
 from documents.model import validate
 from documents.tree import read_text
-from rules.combining import watched
-from rules.condition import HAS, SCORE, Comparison, Silence
+from rules.combining import Pair, watched
+from rules.condition import HAS, SCORE, Comparison, Expression, Silence
 from rules.parsing import parse_condition
-from rules.rule import Rule, RuleSet
+from rules.rule import Rule, RuleSet, Step
+from rules.schedule import DAYS, LEGS, Hours, Schedule, minutes
 from telemetry.alert import AlertClass, Severity
 from telemetry.errors import ConfigError, Problem
 from telemetry.metrics import CATALOGUE, Metric
@@ -75,19 +78,29 @@ Accumulated = Annotated[
 ]
 
 
-class RuleModel(Strict):
-    id: Name
-    applies_to: AppliesTo = AppliesTo(kind="", tags={})
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Leg = Literal["at origin", "in transit", "at destination"]
+
+
+def _hours(text: Any) -> tuple[int, int]:
+    return minutes(str(text))
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        near = get_close_matches(name, available_timezones(), n=1)
+        msg = f"there is no time zone `{name}`" + (f", did you mean `{near[0]}`?" if near else ": write one like `Europe/Berlin`")
+        raise ValueError(msg)
+    return name
+
+
+class Proof(Strict):
+    """What raises, and what clears."""
+
     when: str = Field(description="temperature > 8 Cel | mean(spo2, 30 s) < 90 % | absent(spo2, 60 s)")
     for_: Duration = Field(0, alias="for", description="how long `when` must be proved without a break")
-    accumulated: Accumulated | None = Field(None, description="instead of `for`: how much must be proved within a trailing span")
-    max_gap: Duration | None = Field(None, description="a longer gap between readings freezes the timer")
-    clear: Clear | None = Field(None, description="what ends the alert; without it, the negation of `when`")
+    clear: Clear | None = Field(None, description="what ends it; without it, the negation of `when`")
     keep_firing_for: Duration = Field(0, description="instead of `clear`: how long the negation of `when` must be proved")
-    severity: Severity
-    mode: Literal["live", "shadow"] = Field("live", description="shadow: evaluated and recorded, told to nobody")
-    class_: AlertClass | None = Field(None, alias="class")
-    message: Annotated[str, StringConstraints(max_length=500), AfterValidator(_checked_template)] | None = None
 
     @field_validator("when")
     @classmethod
@@ -98,21 +111,78 @@ class RuleModel(Strict):
     @field_validator("clear")
     @classmethod
     def _clear_reads(cls, clear: Clear | None, info: ValidationInfo) -> Clear | None:
-        if clear is not None and isinstance(parse_condition(clear.when, _catalogue(info)), Silence):
-            msg = "`clear` cannot be an absence: silence proves nothing"
-            raise ValueError(msg)
+        if clear is not None:
+            _expression(clear.when, "`clear`", _catalogue(info))
         return clear
+
+    @model_validator(mode="after")
+    def _clears_one_way(self) -> "Proof":
+        if self.keep_firing_for and self.clear is not None:
+            msg = "`keep_firing_for` is short for a `clear` with a duration: leave one of them out"
+            raise ValueError(msg)
+        return self
+
+    def clearing(self, catalogue: Mapping[str, Metric]) -> Expression | None:
+        """Return what clears, where that is said."""
+        return None if self.clear is None else _expression(self.clear.when, "`clear`", catalogue)
+
+    def clear_for_ms(self) -> int:
+        """Return how long it must be proved that it is over."""
+        return self.clear.for_ if self.clear else self.keep_firing_for
+
+
+class StepModel(Proof):
+    severity: Severity
+
+    @field_validator("when")
+    @classmethod
+    def _is_no_absence(cls, text: str, info: ValidationInfo) -> str:
+        _expression(text, "a step", _catalogue(info))
+        return text
+
+
+class ActiveModel(Strict):
+    days: Annotated[list[Day], Field(min_length=1)] = Field([*get_args(Day)], description="on which days; over midnight, where it begins")
+    hours: Annotated[tuple[int, int], BeforeValidator(_hours), WithJsonSchema({"type": "string", "examples": ["22:00-06:00"]})] = (0, 0)
+    timezone: Annotated[str, AfterValidator(_known_zone)] = Field("UTC", description="whose clock: Europe/Berlin")
+    legs: Annotated[list[Leg], Field(min_length=1)] | None = Field(
+        None, description="of a shipment, by its tags `departed_at` and `arrived_at`; where they are not known, every leg"
+    )
+
+    def schedule(self) -> Schedule:
+        """Return this as it is used."""
+        whole = self.hours[0] == self.hours[1] and set(self.days) == set(DAYS)
+        hours = None if whole else Hours(tuple(sorted(DAYS.index(day) for day in self.days)), *self.hours, self.timezone)
+        return Schedule(hours, tuple(leg for leg in LEGS if leg in (self.legs or ())))
+
+
+class RuleModel(Proof):
+    id: Name
+    applies_to: AppliesTo = AppliesTo(kind="", tags={})
+    accumulated: Accumulated | None = Field(None, description="instead of `for`: how much must be proved within a trailing span")
+    max_gap: Duration | None = Field(None, description="a longer gap between readings freezes the timer")
+    severity: Severity
+    steps: Annotated[list[StepModel], Field(max_length=2)] = Field([], description="more severe levels of the same alert, by severity")
+    active: ActiveModel | None = Field(None, description="when it judges; else its condition does not hold, and its alert clears")
+    latching: bool = Field(False, description="somebody must look, also when it is over")
+    mode: Literal["live", "shadow"] = Field("live", description="shadow: evaluated and recorded, told to nobody")
+    class_: AlertClass | None = Field(None, alias="class")
+    message: Annotated[str, StringConstraints(max_length=500), AfterValidator(_checked_template)] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> "RuleModel":
         when = parse_condition(self.when, _catalogue(info))
         if isinstance(when, Silence):
-            if self.for_ or self.clear or self.accumulated or self.keep_firing_for:
-                msg = "an absence has its own duration and clears when the device is back: leave out `for`, `accumulated` and `clear`"
+            if self.for_ or self.clear or self.accumulated or self.keep_firing_for or self.steps or self.active:
+                msg = (
+                    "an absence has its own duration and clears when the device is back: leave out `for`, `accumulated` and `clear`, "
+                    "`steps` and `active`"
+                )
                 raise ValueError(msg)
             return self
-        if self.keep_firing_for and self.clear is not None:
-            msg = "`keep_firing_for` is short for a `clear` with a duration: leave one of them out"
+        severities = [list(Severity).index(severity) for severity in (self.severity, *(step.severity for step in self.steps))]
+        if severities != sorted(set(severities)):
+            msg = "`steps` are more severe levels of the alert: each must be above the one before it, the first above the rule's `severity`"
             raise ValueError(msg)
         if self.accumulated is not None and self.for_:
             msg = "`for` asks for time without a break, `accumulated` for time in all: leave one of them out"
@@ -120,9 +190,7 @@ class RuleModel(Strict):
         if self.max_gap is not None and self.max_gap < 1:
             msg = "`max_gap` must be longer than 0"
             raise ValueError(msg)
-        clear = None if self.clear is None else parse_condition(self.clear.when, _catalogue(info))
-        assert not isinstance(clear, Silence)
-        watched(when, clear, self.max_gap)
+        _pairs(self, when, _catalogue(info))
         return self
 
 
@@ -196,37 +264,52 @@ def _documents(path: Path | str) -> list[tuple[str, str]]:
 
 
 def _rule(model: RuleModel, catalogue: Mapping[str, Metric]) -> Rule:
-    when, clear = _conditions(model, catalogue)
+    when = parse_condition(model.when, catalogue)
+    clear, steps = None, []
+    if not isinstance(when, Silence):
+        (when, clear), *steps = _pairs(model, when, catalogue)
     return Rule(
         id=model.id,
         when=when,
         for_ms=model.for_ if model.accumulated is None else model.accumulated[0],
         max_gap_ms=model.max_gap,
         clear_when=clear,
-        clear_for_ms=model.clear.for_ if model.clear else model.keep_firing_for,
+        clear_for_ms=model.clear_for_ms(),
         severity=model.severity,
         alert_class=model.class_,
         kind=model.applies_to.kind,
         tags=tuple(sorted(model.applies_to.tags.items())),
-        message=model.message or _default_message(when),
+        message=model.message or _default_message(when, "since" if model.steps else "started_at"),
         within_ms=0 if model.accumulated is None else model.accumulated[1],
         shadow=model.mode == "shadow",
+        steps=tuple(
+            Step(pair.when, item.for_, pair.clear, item.clear_for_ms(), item.severity)
+            for pair, item in zip(steps, model.steps, strict=True)
+        ),
+        schedule=None if model.active is None else model.active.schedule(),
+        latching=model.latching,
     )
 
 
-def _conditions(model: RuleModel, catalogue: Mapping[str, Metric]) -> tuple[Comparison | Silence, Comparison | None]:
-    when = parse_condition(model.when, catalogue)
-    if isinstance(when, Silence):
-        return when, None
-    clear = None if model.clear is None else parse_condition(model.clear.when, catalogue)
-    assert not isinstance(clear, Silence)
-    return watched(when, clear, model.max_gap)
+def _pairs(model: RuleModel, when: Expression, catalogue: Mapping[str, Metric]) -> list[Pair]:
+    """Return the conditions of a rule and of its steps. Raises ValueError where they do not go together."""
+    steps = [(_expression(item.when, "a step", catalogue), item.clearing(catalogue)) for item in model.steps]
+    return watched(when, model.clearing(catalogue), model.max_gap, tuple(steps))
 
 
-def _default_message(when: Comparison | Silence) -> str:
+def _expression(text: str, what: str, catalogue: Mapping[str, Metric]) -> Expression:
+    condition = parse_condition(text, catalogue)
+    if not isinstance(condition, Silence):
+        return condition
+    msg = f"{what} cannot be an absence: silence proves nothing"
+    raise ValueError(msg)
+
+
+def _default_message(when: Comparison | Silence, since: str) -> str:
     if isinstance(when, Silence) or when.operator == HAS:
         return PLAIN_MESSAGE
-    return SCORE_MESSAGE if when.signal.aggregate == SCORE else DEFAULT_MESSAGE
+    message = SCORE_MESSAGE if when.signal.aggregate == SCORE else DEFAULT_MESSAGE
+    return message.replace("started_at", since)
 
 
 __all__ = ["RulesModel", "compile_rules", "load_rules", "pack_names", "packs_folder", "schema"]

@@ -18,7 +18,7 @@ class Episode(NamedTuple):
     subject: str
     start_ms: int
     end_ms: int | None
-    severity: str
+    severity: str  # the highest that it has had
     peak: float | None
     alert_id: str
 
@@ -31,7 +31,7 @@ def final_episodes(events: Iterable[AlertEvent]) -> list[Episode]:
             last[event.alert_id] = event
     stand = [event for event in last.values() if event.phase is not Phase.RETRACTED and event.inhibited_by in {None, SHADOW}]
     found = [
-        Episode(item.rule, item.kind, item.subject, item.started_at_ms, item.ended_at_ms, str(item.severity), item.peak, item.alert_id)
+        Episode(item.rule, item.kind, item.subject, item.started_at_ms, item.ended_at_ms, str(item.worst), item.peak, item.alert_id)
         for item in stand
     ]
     return sorted(found, key=lambda item: (item.start_ms, item.rule, item.kind, item.subject, item.end_ms is None, item.end_ms or 0))

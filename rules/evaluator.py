@@ -71,7 +71,7 @@ class Evaluator:
         self.counts: Counter[str] = Counter()
         self.quarantined: Counter[str] = Counter()
         self.alerts: Counter[str] = Counter()
-        self.latest_ms = self.books_ms = self.settle_ms = 0
+        self.latest_ms = self.books_ms = self.settle_ms = self.clock_ms = 0  # the clock: of the shard's own rows
         self.registry_due_ms = FOREVER  # an assignment begins or ends
 
     def hold(self, series: SeriesTable, metrics: MetricTable) -> None:
@@ -225,7 +225,7 @@ class Evaluator:
             decided += self.judging.on_trailing(table, seen)
         for derived in self.watch.derived:
             decided += self.judging.on_derived(derived, seen)
-        self.cutting.arrived(rows, times_ms, row.now_ms)
+        self.cutting.arrived(rows, times_ms, row.now_ms if row.home else self.clock_ms)
         return self.telling.events(self.watch, self.settings, decided, row.now_ms)
 
     def _advance(self, row: Row, new: Readings) -> None:
@@ -264,6 +264,7 @@ class Evaluator:
     ) -> Outcome:
         books = None
         if row.home:
+            self.clock_ms = row.now_ms
             alerts += self._on_the_clock(row, end)  # absences first: what a stale window says is for the record only
             settles = row.now_ms // SETTLE_EVERY_MS != self.settle_ms // SETTLE_EVERY_MS
             revised = self.cutting.revise_due(FOREVER if settles else row.now_ms)  # what is to become final must be told before

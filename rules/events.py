@@ -1,5 +1,7 @@
 """Judgements to alert events: everything that somebody needs to account for the alert, in one value."""
 
+from typing import Any
+
 from rules.condition import HAS, Comparison
 from rules.judging import OFFSET_BITS, Decided
 from rules.lifecycle import Observation
@@ -7,6 +9,7 @@ from rules.metrics import Subject
 from rules.offences import Offence
 from rules.rule import Rule
 from rules.silence import Fallen, Orphan
+from rules.track import Told
 from rules.watch import Withdrawn
 from telemetry.alert import SHADOW, AlertClass, AlertEvent, Evidence, Phase, Severity, alert_id
 
@@ -21,23 +24,26 @@ def value_event(
     phase, told, seen, superseded_by = verdict
     assert isinstance(rule.when, Comparison)
     deciding = tuple(item for item in (told.started, told.decided, told.ended, told.resolved) if item is not None)
+    if told.moved is not None and phase in {Phase.ESCALATED, Phase.DEESCALATED}:
+        deciding = (*deciding, told.moved)
     last = deciding[-1]
     counts = rule.when.operator != HAS
+    compared = rule.steps[told.level - 1].when if told.level else rule.when
     return AlertEvent(
         alert_id=told.alert_id,
         revision=told.revision,
         phase=phase,
         rule=rule.id,
         rule_version=version,
-        severity=rule.severity,
+        severity=rule.severity_at(told.level),
         alert_class=rule.class_for(subject.kind),
         kind=subject.kind,
         subject=subject.name,
         tags=dict(subject.tags),
         signal=str(rule.when.signal),
         unit=rule.when.unit,
-        comparison=str(rule.when),
-        threshold=rule.when.threshold if counts else None,
+        comparison=str(compared),
+        threshold=compared.threshold if counts else None,
         value=last.value if counts else None,
         peak=told.peak if counts else None,
         started_at_ms=told.started.time_ms,
@@ -51,6 +57,9 @@ def value_event(
         correlation_id="{}-{}".format(*_place(seen.position)),
         superseded_by=superseded_by,
         inhibited_by=inhibited_by,
+        escalated_at_ms=None if told.level_since is None else told.level_since.time_ms,
+        latching=rule.latching,
+        **_severities(rule, told),
     )
 
 
@@ -64,11 +73,11 @@ def silence_id(fallen: Fallen) -> str:
 
 def silence_event(fallen: Fallen, version: str, partition: int, offset: int, now_ms: int) -> AlertEvent:
     """Return the event of an absence: raised when it has lasted long enough, resolved when something comes."""
-    rule, source, since_ms, back, mistaken = fallen
-    ended = Phase.RETRACTED if mistaken else Phase.RESOLVED
+    rule, source, since_ms, back, mistaken, revision = fallen
+    ended = Phase.RETRACTED if mistaken else Phase.RESOLVED if revision == ENDED_REVISION else Phase.AMENDED
     return AlertEvent(
         alert_id=silence_id(fallen),
-        revision=ENDED_REVISION if back else RAISED_REVISION,
+        revision=revision if back else RAISED_REVISION,
         phase=ended if back else Phase.RAISED,
         rule=rule.id,
         rule_version=version,
@@ -109,6 +118,7 @@ def withdrawn_event(alert: Withdrawn, version: str, position: tuple[int, int], n
         threshold=when.threshold if when.operator != HAS else None,
         started_at_ms=told.started.time_ms,
         inhibited_by=told.inhibited_by or None,
+        **_severities(alert.rule, told),
     )
 
 
@@ -182,6 +192,17 @@ def _ended_by_change(rule: Rule, subject: Subject, version: str, position: tuple
         positions=(position,),
         correlation_id="{}-{}".format(*position),
     )
+
+
+def _severities(rule: Rule, told: Told) -> dict[str, Any]:
+    """Return what an event says of the severities that its alert has had: nothing where its rule has no steps."""
+    if not rule.steps:
+        return {}
+    heard = told.heard | told.reached | 1 << told.level
+    return {
+        "worst_severity": rule.severity_at(told.reached.bit_length() - 1),
+        "told_severities": tuple(rule.severity_at(level) for level in range(len(rule.steps) + 1) if heard >> level & 1),
+    }
 
 
 def _place(position: int) -> tuple[int, int]:

@@ -15,7 +15,16 @@ nothing and breaks nothing: a gap is not a value. So:
     clearing --does not clear-----> firing
 
 *Proved* means the run's proved time has reached `for`; or, for a rule on accumulated time, that the time proved within the trailing span
-has reached the amount, whichever runs it was proved in.
+has reached the amount, whichever runs it was proved in; or that one of the rule's steps is proved.
+
+A *step* is a more severe level of the same alert. It lives like an episode of its own inside the episode, from its first observation on,
+and ends with it. The *level* is the number of the highest step that is firing or clearing, 0 where none is; once the alert was raised, a
+change of the level is told:
+
+    firing, clearing --level rises--> the same      escalated
+    firing, clearing --level falls--> the same      deescalated
+
+Where a rule is not `active`, its condition does not hold, and its alert clears.
 
 Observations come in their order (time, device, value); what is not later than the one before it proves no time, but its value counts. The
 same functions step live observations and fold the past anew (`fold`), so the two cannot differ.
@@ -44,6 +53,8 @@ class State(IntEnum):
 class Change(IntEnum):
     RAISED = 1
     RESOLVED = 2
+    ESCALATED = 3
+    DEESCALATED = 4
 
 
 class Observation(NamedTuple):
@@ -65,6 +76,21 @@ class Episode(NamedTuple):
     peak: float  # the most extreme value so far
     decided: Observation | None  # what raised; None while pending
     clearing: Observation | None  # the first observation of the clearing run
+    steps: tuple["Episode | None", ...] = ()  # of each step, by level
+    reached: int = 0  # bits: the levels that the alert has had, 1 for level 0
+    moved: Observation | None = None  # the observation at which its level changed last
+
+    @property
+    def level(self) -> int:
+        """The number of the highest step that is proved, 0 where none is."""
+        standing = [at for at, inner in enumerate(self.steps, 1) if inner is not None and inner.state is not State.PENDING]
+        return standing[-1] if standing else 0
+
+    @property
+    def level_since(self) -> Observation | None:
+        """The first observation of the run that put it at its level; None at level 0."""
+        inner = self.steps[self.level - 1] if self.level else None
+        return None if inner is None else inner.started
 
 
 class Life(NamedTuple):
@@ -83,30 +109,32 @@ def step(terms: Terms, life: Life, seen: Observation) -> tuple[Life, Change | No
 
     A resolved episode is returned once more, for whoever tells of it; `rested` is where the rule stands then.
     """
-    satisfies = terms.when.holds(seen.value)
+    active = terms.active is None or terms.active.at(seen.time_ms)
+    satisfies = active and terms.when.holds(seen.value)
     if terms.within_ms:
         life = _accumulated(terms, life, seen.time_ms, satisfies)
     episode = life.episode
     if episode is None:
-        return (_begun(terms, life, seen) if satisfies else life), _raised(terms, life, satisfies)
+        return (
+            _proved(terms, life, Episode(State.PENDING, seen, 0, seen.time_ms, seen.value, None, None), seen) if satisfies else (life, None)
+        )
     gap = seen.time_ms - episode.last_ms
     gained = gap if 0 < gap <= terms.max_gap_ms else 0
     if episode.state is State.PENDING:
         if not satisfies:
             return life._replace(episode=None), None
-        proved = episode.proved_ms + gained
-        peak = _peak(terms, episode.peak, seen.value)
-        pending = episode._replace(proved_ms=proved, last_ms=seen.time_ms, peak=peak)
-        if not _enough(terms, life, proved):
-            return life._replace(episode=pending), None
-        return life._replace(episode=pending._replace(state=State.FIRING, proved_ms=0, decided=seen)), Change.RAISED
-    if not terms.clear_when.holds(seen.value):
+        pending = episode._replace(proved_ms=episode.proved_ms + gained, last_ms=seen.time_ms, peak=_peak(terms, episode.peak, seen.value))
+        return _proved(terms, life, pending, seen)
+    before = episode.level
+    episode = _with_steps(terms, episode, seen)
+    moved = None if episode.level == before else Change.ESCALATED if episode.level > before else Change.DEESCALATED
+    if active and not terms.clear_when.holds(seen.value):
         peak = _peak(terms, episode.peak, seen.value)
         firing = episode._replace(state=State.FIRING, proved_ms=0, last_ms=seen.time_ms, peak=peak, clearing=None)
-        return life._replace(episode=firing), None
+        return life._replace(episode=firing), moved
     proved = episode.proved_ms + (gained if episode.clearing else 0)
     clearing = episode._replace(state=State.CLEARING, proved_ms=proved, last_ms=seen.time_ms, clearing=episode.clearing or seen)
-    return life._replace(episode=clearing), None if proved < terms.clear_for_ms else Change.RESOLVED
+    return life._replace(episode=clearing), Change.RESOLVED if proved >= terms.clear_for_ms or not active else moved
 
 
 def rested(life: Life) -> Life:
@@ -153,6 +181,8 @@ def fold(terms: Terms, life: Life, seen: Observations, start: int = 0) -> tuple[
     An alert that is open in `life` is the first one.
     """
     satisfying = np.flatnonzero(holds_all(terms.when, seen.values)).tolist()
+    if terms.active is not None:
+        satisfying = [at for at in satisfying if terms.active.at(int(seen.times_ms[at]))]
     alerts: list[Alert] = []
     at, end = start, len(seen.times_ms)
     while at < end:
@@ -176,19 +206,28 @@ def fold(terms: Terms, life: Life, seen: Observations, start: int = 0) -> tuple[
     return life, alerts
 
 
-def _begun(terms: Terms, life: Life, seen: Observation) -> Life:
-    episode = Episode(State.PENDING, seen, 0, seen.time_ms, seen.value, None, None)
-    return life._replace(episode=episode._replace(state=State.FIRING, decided=seen) if _enough(terms, life, 0) else episode)
+def _proved(terms: Terms, life: Life, pending: Episode, seen: Observation) -> tuple[Life, Change | None]:
+    """Return the life with an episode that is firing if that is proved, and else pending."""
+    episode = _with_steps(terms, pending, seen)
+    proved_ms = sum(until - since for since, until in life.proved) if terms.within_ms else episode.proved_ms
+    if proved_ms < terms.for_ms and not episode.level:
+        return life._replace(episode=episode), None
+    firing = episode._replace(state=State.FIRING, proved_ms=0, decided=seen, reached=1 << episode.level)
+    return life._replace(episode=firing), Change.RAISED
 
 
-def _raised(terms: Terms, life: Life, satisfies: bool) -> Change | None:
-    return Change.RAISED if satisfies and _enough(terms, life, 0) else None
-
-
-def _enough(terms: Terms, life: Life, proved_ms: int) -> bool:
-    if terms.within_ms:
-        proved_ms = sum(until - since for since, until in life.proved)
-    return proved_ms >= terms.for_ms
+def _with_steps(terms: Terms, episode: Episode, seen: Observation) -> Episode:
+    """Return an episode with its steps after an observation."""
+    if not terms.steps:
+        return episode
+    steps: list[Episode | None] = []
+    for inner, known in zip(terms.steps, episode.steps or (None,) * len(terms.steps), strict=True):
+        life, change = step(inner, Life(known), seen)
+        steps.append(None if change is Change.RESOLVED else life.episode)
+    before, episode = episode.level, episode._replace(steps=tuple(steps))
+    if episode.state is State.PENDING or episode.level == before:
+        return episode
+    return episode._replace(reached=episode.reached | 1 << episode.level, moved=seen)
 
 
 def _accumulated(terms: Terms, life: Life, time_ms: int, satisfies: bool) -> Life:

@@ -61,9 +61,6 @@ def _check_size(condition: Logic) -> None:
         msg = f"is too much for one rule: {MAX_COMPARISONS} comparisons, {MAX_DEPTH} deep, are the most"
         raise ValueError(msg)
     for leaf in condition.leaves():
-        if leaf.limit:
-            msg = f"`limit({leaf.limit}, …)` does not combine with other comparisons yet: write a rule of its own"
-            raise ValueError(msg)
         if leaf.signal.window is not None:
             msg = f"`{leaf.signal}` is of closed windows, which do not combine with others: leave out how often it begins"
             raise ValueError(msg)

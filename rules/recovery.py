@@ -30,7 +30,7 @@ def dump(evaluator: "Evaluator") -> dict[str, Any]:
         "counts": dict(evaluator.counts),
         "quarantined": dict(evaluator.quarantined),
         "alerts": dict(evaluator.alerts),
-        "clock": (evaluator.latest_ms, evaluator.books_ms, evaluator.settle_ms, evaluator.registry_due_ms),
+        "clock": (evaluator.latest_ms, evaluator.books_ms, evaluator.settle_ms, evaluator.registry_due_ms, evaluator.clock_ms),
     }
 
 
@@ -49,7 +49,8 @@ def load(evaluator: "Evaluator", state: dict[str, Any], history: Iterable[Histor
     evaluator.counts.update(state["counts"])
     evaluator.quarantined.update(state["quarantined"])
     evaluator.alerts.update(state["alerts"])
-    evaluator.latest_ms, evaluator.books_ms, evaluator.settle_ms, evaluator.registry_due_ms = state["clock"]
+    evaluator.latest_ms, evaluator.books_ms, evaluator.settle_ms, evaluator.registry_due_ms = state["clock"][:4]
+    evaluator.clock_ms = state["clock"][4] if len(state["clock"]) > 4 else evaluator.books_ms
 
 
 def _link(evaluator: "Evaluator", state: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rules.condition import Comparison, Silence
+from rules.schedule import Active, Schedule
 from telemetry.alert import AlertClass, Severity
 
 DEFAULT_MAX_GAP_MS = {"shipment": 15 * 60_000, "patient": 60_000}
@@ -27,6 +28,18 @@ class Terms(NamedTuple):
     clear_for_ms: int
     max_gap_ms: int
     within_ms: int = 0  # accumulated time: the trailing span; 0: the condition must hold without a break
+    steps: tuple["Terms", ...] = ()  # of the more severe levels, by severity
+    active: Active | None = None  # None: always
+
+
+class Step(NamedTuple):
+    """A more severe level of a rule's alert."""
+
+    when: Comparison
+    for_ms: int
+    clear_when: Comparison
+    clear_for_ms: int
+    severity: Severity
 
 
 class Rule(NamedTuple):
@@ -43,6 +56,9 @@ class Rule(NamedTuple):
     message: str  # template
     within_ms: int = 0  # accumulated time: the trailing span in which the amount is to be proved; 0: without a break
     shadow: bool = False  # its alerts are for the record, not for people
+    steps: tuple[Step, ...] = ()  # by severity, all above the rule's own
+    schedule: Schedule | None = None  # when it judges; None: always
+    latching: bool = False  # somebody must look, also when it is over
 
     def applies_to(self, kind: str, tags: Mapping[str, str]) -> bool:
         """Return whether the rule is for a subject."""
@@ -50,9 +66,10 @@ class Rule(NamedTuple):
 
     def of_subject(self, tags: Mapping[str, str]) -> "Rule":
         """Return the rule with the limits of a subject."""
-        if not isinstance(self.when, Comparison) or self.clear_when is None or not (self.when.limit or self.clear_when.limit):
+        if not isinstance(self.when, Comparison) or self.clear_when is None:
             return self
-        return self._replace(when=self.when.of_subject(tags), clear_when=self.clear_when.of_subject(tags))
+        steps = (step._replace(when=step.when.of_subject(tags), clear_when=step.clear_when.of_subject(tags)) for step in self.steps)
+        return self._replace(when=self.when.of_subject(tags), clear_when=self.clear_when.of_subject(tags), steps=tuple(steps))
 
     def gap_ms(self, kind: str) -> int:
         """Return the longest time between two readings that still proves something, milliseconds."""
@@ -61,11 +78,17 @@ class Rule(NamedTuple):
         window = self.when.signal.window if isinstance(self.when, Comparison) else None
         return max(gap_ms(kind), 0 if window is None else 3 * window.step_ms)
 
-    def terms(self, kind: str) -> Terms:
-        """Return what the lifecycle needs of the rule, for one kind of subject."""
+    def terms(self, kind: str, tags: Mapping[str, str]) -> Terms:
+        """Return what the lifecycle needs of the rule, for subjects of one kind and tags."""
         assert isinstance(self.when, Comparison)
         assert self.clear_when is not None
-        return Terms(self.when, self.clear_when, self.for_ms, self.clear_for_ms, self.gap_ms(kind), self.within_ms)
+        gap_ms, active = self.gap_ms(kind), None if self.schedule is None else self.schedule.of_subject(tags)
+        steps = tuple(Terms(step.when, step.clear_when, step.for_ms, step.clear_for_ms, gap_ms, active=active) for step in self.steps)
+        return Terms(self.when, self.clear_when, self.for_ms, self.clear_for_ms, gap_ms, self.within_ms, steps, active)
+
+    def severity_at(self, level: int) -> Severity:
+        """Return the severity of an alert at a level, 0 being the rule's own."""
+        return self.steps[level - 1].severity if level else self.severity
 
     def class_for(self, kind: str) -> AlertClass:
         if self.alert_class is not None:
@@ -77,7 +100,8 @@ class Rule(NamedTuple):
     @property
     def meaning(self) -> tuple[object, ...]:
         """What the rule decides, without how it is told: state is kept over a change of rules where this is unchanged."""
-        return (self.id, self.when, self.for_ms, self.max_gap_ms, self.clear_when, self.clear_for_ms, self.kind, self.tags, self.within_ms)
+        what = self.when, self.for_ms, self.max_gap_ms, self.clear_when, self.clear_for_ms, self.within_ms, self.steps
+        return (self.id, self.kind, self.tags, self.schedule, *what)
 
 
 class RuleSet(NamedTuple):

@@ -52,7 +52,7 @@ def _band(kind: str, tags: tuple[tuple[str, str], ...], rules: tuple[Rule, ...])
             continue
         rule = given.of_subject(dict(tags))
         assert isinstance(rule.when, Comparison)
-        judges[rule.id] = Judge(rule, rule.terms(kind))
+        judges[rule.id] = Judge(rule, rule.terms(kind, dict(tags)))
         under, over = rule.when.band()
         low, high = max(low, under), min(high, over)
         if under == -np.inf:

@@ -33,6 +33,7 @@ class Fallen(NamedTuple):
     since_ms: int  # journal time of the last receipt before
     back: bool
     mistaken: bool = False  # something had come in time, by way of another partition
+    revision: int = 2  # of what is told of it when it is back: above 2 where it was told before
 
 
 class Orphan(NamedTuple):
@@ -50,12 +51,16 @@ class SilenceTable(Columns):
         "source": (np.int64, NO_SOURCE),
         "duration_ms": (np.int64, 0),
         "told": (np.bool_, False),  # the absence was told and has not ended
-        "since_ms": (np.int64, NEVER),  # where told: since when
+        "since_ms": (np.int64, NEVER),  # since when the absence was that was told last
+        "ended_ms": (np.int64, NEVER),  # until when, where it is over
+        "revision": (np.int64, 0),  # under which its end was told last
     }
     source: Integers
     duration_ms: Integers
     told: Flags
     since_ms: Integers
+    ended_ms: Integers
+    revision: Integers
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,17 +104,33 @@ class SilenceTable(Columns):
             back = np.unique(sources[self.last.told[sources]])
             for at in np.flatnonzero(self.told[: self.length] & np.isin(self.source[: self.length], back)).tolist():
                 since_ms = int(self.since_ms[at])
-                if now_ms < since_ms:
+                if now_ms < since_ms or (now_ms == since_ms and not home):
                     continue
                 mistaken = not home and now_ms < since_ms + int(self.duration_ms[at])
                 ended.append(Fallen(self.rules[at], self.names[self.source[at]], since_ms, back=True, mistaken=mistaken))
-                self.told[at] = False
+                self.told[at], self.ended_ms[at], self.revision[at] = False, NEVER if mistaken else now_ms, 2
+                self.last.received_ms[self.source[at]] = since_ms + 1  # the next absence is another one, whatever the clock says
                 self.next_due_ms = min(self.next_due_ms, now_ms + int(self.duration_ms[at]))
             self.last.told[back] = False
             self.last.told[self.source[: self.length][self.told[: self.length]]] = True
+        if not home:
+            ended += self._over_before(sources, now_ms)
         self.last.received_ms[sources] = np.maximum(self.last.received_ms[sources], now_ms)
         self.last.gone[sources] = False
         return ended
+
+    def _over_before(self, sources: Integers, now_ms: int) -> list[Fallen]:
+        """Return the absences that were told as over later than they were: something had come before, by way of another partition."""
+        rows = slice(0, self.length)
+        over = np.isin(self.source[rows], sources) & (self.since_ms[rows] < now_ms) & (now_ms < self.ended_ms[rows])
+        found: list[Fallen] = []
+        for at in np.flatnonzero(over & ~self.told[rows]).tolist():
+            since_ms = int(self.since_ms[at])
+            mistaken = now_ms < since_ms + int(self.duration_ms[at])
+            self.ended_ms[at] = NEVER if mistaken else now_ms
+            self.revision[at] += 1
+            found.append(Fallen(self.rules[at], self.names[self.source[at]], since_ms, True, mistaken, int(self.revision[at])))
+        return found
 
     def absence(self, source: int) -> Fallen | None:
         """Return the absence of a source that is told and has not ended."""
@@ -158,7 +179,7 @@ class SilenceTable(Columns):
         fell = fell[np.lexsort((fell, due[fell]))]
         fallen = [Fallen(self.rules[at], self.names[source[at]], int(since[at]), back=False) for at in fell.tolist()]
         self.told[fell] = True
-        self.since_ms[fell] = since[fell]
+        self.since_ms[fell], self.ended_ms[fell] = since[fell], NEVER
         self.last.told[source[fell]] = True
         self.last.gone[source[fell]] = False
         due[fell] = FOREVER
@@ -187,6 +208,8 @@ class SilenceTable(Columns):
             "source": self.source[: self.length].copy(),
             "told": self.told[: self.length].copy(),
             "since_ms": self.since_ms[: self.length].copy(),
+            "ended_ms": self.ended_ms[: self.length].copy(),
+            "revision": self.revision[: self.length].copy(),
         }
 
     def keep_told(self, dumped: dict[str, Any], rules: Collection[str]) -> list[Orphan]:
@@ -204,14 +227,16 @@ class SilenceTable(Columns):
                 self.last.received_ms[row], self.last.gone[row] = received_ms, gone
         at_of = {(self.rules[at].id, int(self.source[at])): at for at in range(self.length)}
         orphans = []
-        for at in np.flatnonzero(dumped["told"]).tolist():
+        over = dumped.get("ended_ms", np.full(len(dumped["told"]), NEVER))
+        for at in np.flatnonzero(dumped["told"] | (over != NEVER)).tolist():
             rule_id, index, since_ms = dumped["rules"][at], int(dumped["source"][at]), int(dumped["since_ms"][at])
             now_at = at_of.get((rule_id, rows[index]))
-            if now_at is None or rule_id not in rules:
+            if now_at is not None and rule_id in rules:
+                self.told[now_at], self.since_ms[now_at], self.ended_ms[now_at] = dumped["told"][at], since_ms, over[at]
+                self.revision[now_at] = dumped["revision"][at] if "revision" in dumped else 2
+                self.last.told[self.source[now_at]] |= dumped["told"][at]
+            elif dumped["told"][at]:
                 orphans.append(Orphan(rule_id, sources[index], since_ms))
-                continue
-            self.told[now_at], self.since_ms[now_at] = True, since_ms
-            self.last.told[self.source[now_at]] = True
         self.next_due_ms = NEVER  # looked at anew at the next occasion
         return orphans
 

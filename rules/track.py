@@ -26,6 +26,11 @@ class Told(NamedTuple):
     peak: float  # while it is open: as it was told, the episode in `life` knows the latest
     withdrawn: bool = False  # retracted: kept so that its id and revision are not used again
     inhibited_by: str = ""  # the absence of the signal because of which nobody was told yet
+    level: int = 0  # of its severity; 0 is the rule's own
+    level_since: Observation | None = None  # the first observation of the run that put it there; None at level 0
+    reached: int = 1  # bits: the levels that it has had, as the past has it
+    moved: Observation | None = None  # the observation at which its level changed last
+    heard: int = 0  # bits: the levels at which it was told before
 
     @property
     def until_ms(self) -> int:
@@ -45,6 +50,9 @@ class Verdict(NamedTuple):
     told: Told
     seen: Observation  # the observation that it follows from
     superseded_by: str | None = None
+
+
+PHASES = {Change.RESOLVED: Phase.RESOLVED, Change.ESCALATED: Phase.ESCALATED, Change.DEESCALATED: Phase.DEESCALATED}
 
 
 class Track:
@@ -88,10 +96,12 @@ class Track:
             alert = Alert(episode, None)
             told = self._raise(name, alert)
             return Verdict(Phase.RAISED, told, seen)
-        self.life = rested(self.life)
+        resolved = change is Change.RESOLVED
+        if resolved:
+            self.life = rested(self.life)
         at = next(index for index in range(len(self.told) - 1, -1, -1) if self.told[index].is_open())
-        told = self.told[at] = _as_now(self.told[at], Alert(episode, seen))
-        return Verdict(Phase.RESOLVED, told, seen)
+        told = self.told[at] = _as_now(self.told[at], Alert(episode, seen if resolved else None))
+        return Verdict(PHASES[change], told, seen)
 
     def revise(self, terms: Terms, name: tuple[str, str], past: Observations, cause: Observation) -> list[Verdict]:
         """Fold the past anew and return what changed; `past` is everything after what is settled, `cause` what came late."""
@@ -143,8 +153,7 @@ class Track:
     def _known(self, told: Told) -> tuple[object, ...]:
         """Return what people would see of an alert that was told, as it stands."""
         episode = self.life.episode
-        peak = episode.peak if told.is_open() and episode is not None else told.peak
-        return told.started.time_ms, None if told.ended is None else told.ended.time_ms, told.resolved is None, peak
+        return _seen(told._replace(peak=episode.peak) if told.is_open() and episode is not None else told)
 
     def _difference(
         self, name: tuple[str, str], old: list[Told], known: dict[str, tuple[object, ...]], now: list[Alert], cause: Observation
@@ -163,20 +172,16 @@ class Track:
                     if not any(_overlap(other, later) for later in now[number + 1 :]):
                         became[other.alert_id] = told.alert_id
             changed = _as_now(told, alert)
-            seen = (told.started.time_ms, None if told.ended is None else told.ended.time_ms, told.resolved is None, told.peak)
-            before = known[told.alert_id] if same else seen
-            after = (
-                changed.started.time_ms,
-                None if changed.ended is None else changed.ended.time_ms,
-                changed.resolved is None,
-                changed.peak,
-            )
-            if after == before:
+            if _seen(changed) == (known[told.alert_id] if same else _seen(told)):
                 self.replace(changed._replace(revision=told.revision))
                 continue
             self.replace(changed)
-            ends = changed.resolved is not None and told.resolved is None
-            yield Verdict(Phase.RESOLVED if ends else Phase.AMENDED, changed, changed.resolved if ends and changed.resolved else cause)
+            if changed.resolved is not None and told.resolved is None:
+                yield Verdict(Phase.RESOLVED, changed, changed.resolved)
+            elif changed.level == told.level or changed.resolved is not None:
+                yield Verdict(Phase.AMENDED, changed, cause)
+            else:
+                yield Verdict(Phase.ESCALATED if changed.level > told.level else Phase.DEESCALATED, changed, cause)
         for told in left:
             gone = told._replace(revision=told.revision + 1, withdrawn=True)
             self.replace(gone)
@@ -187,6 +192,7 @@ class Track:
         episode = alert.episode
         assert episode.decided is not None
         told = Told("", 1, episode.started, episode.decided, None, None, episode.peak)
+        told = told._replace(level=episode.level, level_since=episode.level_since, reached=episode.reached)
         for number in range(len(self.told) + 1):
             identity = alert_id(*name, episode.started.time_ms, number)
             at = next((index for index, other in enumerate(self.told) if other.alert_id == identity), None)
@@ -195,7 +201,8 @@ class Track:
                 self.told.append(told)
                 return told
             if self.told[at].withdrawn:
-                told = told._replace(alert_id=identity, revision=self.told[at].revision + 1)
+                before = self.told[at]
+                told = told._replace(alert_id=identity, revision=before.revision + 1, heard=before.heard | before.reached)
                 self.told[at] = told
                 return told
         raise AssertionError(name)
@@ -213,7 +220,19 @@ def _as_now(told: Told, alert: Alert) -> Told:
         ended=ended,
         resolved=alert.resolved,
         peak=episode.peak,
+        level=episode.level,
+        level_since=episode.level_since,
+        reached=episode.reached,
+        moved=episode.moved,
+        heard=told.heard | told.reached,
     )
+
+
+def _seen(told: Told) -> tuple[object, ...]:
+    """Return what people see of an alert."""
+    ended_ms = None if told.ended is None else told.ended.time_ms
+    since_ms = None if told.level_since is None else told.level_since.time_ms
+    return told.started.time_ms, ended_ms, told.resolved is None, told.peak, told.level, since_ms, told.reached
 
 
 def _overlap(told: Told, alert: Alert) -> bool:

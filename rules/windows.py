@@ -71,8 +71,8 @@ class WindowTable(Columns):
         super().__init__()
         self.window, self.grace_ms, self.wanted = window, grace_ms, tuple(wanted)
         self.next_due_ms = FOREVER  # no window is due before
-        self.dirty: dict[tuple[int, int], int] = {}  # (unit, number) -> readings that fell into it since it was told last
-        self.revise_at_ms = FOREVER
+        self.dirty: dict[tuple[int, int], tuple[int, int]] = {}  # (unit, number) -> when it is told again, readings that fell into it
+        self.revise_at_ms = FOREVER  # when the first of them is
         self.revised: dict[tuple[int, int], int] = {}  # (unit, opens_ms) -> the last revision that was told, where it is not the first
         self.sessions: dict[int, dict[int, Session]] = {}  # by unit and opens_ms: what was told
 
@@ -83,28 +83,30 @@ class WindowTable(Columns):
         starts = np.flatnonzero(begins(units))
         touched, first_ms = units[starts], times_ms[starts]
         closed_to = self.closed_to[touched]
+        revise_at_ms = (now_ms // REVISE_EVERY_MS + 1) * REVISE_EVERY_MS
         if self.window.gap_ms:
             behind = first_ms < closed_to
             fresh = touched[~behind]
             self.next[fresh] = np.minimum(self.next[fresh], first_ms[~behind])
             for unit in touched[behind].tolist():
-                self.dirty[unit, NEVER] = 0
+                self.dirty.setdefault((unit, NEVER), (revise_at_ms, 0))
         else:
             earliest = (first_ms - self.window.size_ms) // self.window.every_ms + 1
             self.next[touched] = np.minimum(self.next[touched], np.maximum(earliest, closed_to))
             behind = earliest < closed_to
             if behind.any():
                 again = np.repeat(behind, lengths(starts, len(units)))
-                self._note(units[again], times_ms[again])
+                self._note(units[again], times_ms[again], revise_at_ms)
         if self.dirty:
-            self.revise_at_ms = min(self.revise_at_ms, (now_ms // REVISE_EVERY_MS + 1) * REVISE_EVERY_MS)
+            self.revise_at_ms = min(self.revise_at_ms, revise_at_ms)
 
-    def _note(self, units: Integers, times_ms: Integers) -> None:
+    def _note(self, units: Integers, times_ms: Integers, revise_at_ms: int) -> None:
         """Note the closed windows into which readings fall, and how many do."""
         size, every = self.window.size_ms, self.window.every_ms
         for unit, time_ms, closed_to in zip(units.tolist(), times_ms.tolist(), self.closed_to[units].tolist(), strict=True):
             for number in range((time_ms - size) // every + 1, min(time_ms // every + 1, closed_to)):
-                self.dirty[unit, number] = self.dirty.get((unit, number), 0) + 1
+                at_ms, count = self.dirty.get((unit, number), (revise_at_ms, 0))
+                self.dirty[unit, number] = at_ms, count + 1
 
     def schedule(self, units: Integers, last_ms: Integers, advanced_ms: Integers) -> None:
         """Work out when the open windows of some units are due, from their latest event time and when it came, by unit."""
@@ -193,12 +195,14 @@ class WindowTable(Columns):
         """Return the closed windows into which readings fell since this was last due, as they are with them."""
         if not self.dirty or now_ms < self.revise_at_ms:
             return None
-        dirty, self.dirty, self.revise_at_ms = sorted(self.dirty.items()), {}, FOREVER
+        due = [(*key, count) for key, (at_ms, count) in sorted(self.dirty.items()) if at_ms <= now_ms]
+        self.dirty = {key: noted for key, noted in self.dirty.items() if noted[0] > now_ms}
+        self.revise_at_ms = min((at_ms for at_ms, _ in self.dirty.values()), default=FOREVER)
         if self.window.gap_ms:
-            changed = [self._changed_sessions(unit, past) for (unit, _), _ in dirty]
+            changed = [self._changed_sessions(unit, past) for unit, _, _ in due]
             return _joined([item for item in changed if item is not None])
         size, every = self.window.size_ms, self.window.every_ms
-        units, numbers, added = (np.array(column) for column in zip(*((*key, count) for key, count in dirty), strict=True))
+        units, numbers, added = (np.array(column) for column in zip(*due, strict=True))
         part = past.between(units, numbers * every, numbers * every + size)
         closed = self._summaries(units, numbers, part)
         for at, unit in enumerate(units.tolist()):
@@ -338,7 +342,7 @@ class WindowTable(Columns):
     def restore_told(self, dumped: tuple[Any, ...]) -> None:
         """Take what `dump_told` returned."""
         columns, revised, sessions, dirty, self.revise_at_ms = dumped
-        self.dirty = dict(dirty)
+        self.dirty = {key: noted if isinstance(noted, tuple) else (self.revise_at_ms, noted) for key, noted in dirty.items()}
         self.restore(columns)
         self.revised = dict(revised)
         self.sessions = {unit: {opens: Session(*told) for opens, told in held.items()} for unit, held in sessions.items()}

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from telemetry.clock import format_ms, parse_ms
 
 EVENT_TYPE = "io.vitalane.alert.v1"
+ADDED = ("escalated_at", "worst_severity", "told_severities", "latching")
+"""What later versions added to the data: left out where there is nothing of it."""
+
 SEPARATOR = "\x1f"  # cannot occur in an id: decoders refuse control characters
 
 
@@ -78,6 +81,20 @@ class AlertEvent(NamedTuple):
     correlation_id: str  # one id over everything that follows from the deciding message
     superseded_by: str | None = None  # of a retracted alert: the alert that it became part of
     inhibited_by: str | None = None  # the open absence of the signal that it depends on, or SHADOW: for the record, not for people
+    escalated_at_ms: int | None = None  # event time of the first reading of the run that put it at its severity; None at the rule's own
+    worst_severity: Severity | None = None  # the highest that it has had; None: `severity`
+    told_severities: tuple[Severity, ...] = ()  # those at which it was or is told, by rising severity; empty: `severity` alone
+    latching: bool = False  # somebody must look, also when it is over
+
+    @property
+    def severities(self) -> tuple[Severity, ...]:
+        """Those at which it was or is told: whoever heard of it is to hear how it goes on."""
+        return self.told_severities or (self.severity,)
+
+    @property
+    def worst(self) -> Severity:
+        """The highest severity that it has had."""
+        return self.worst_severity or self.severity
 
     def is_over(self) -> bool:
         """Return whether the alert stands no longer. An amended one may stand again."""
@@ -101,8 +118,10 @@ def alert_id(rule: str, subject: str, started_at_ms: int, number: int = 0) -> st
 def to_json(event: AlertEvent) -> bytes:
     """Return the event as a CloudEvents 1.0 JSON object, keys in a fixed order."""
     data = event._asdict()
-    for key in ("started_at_ms", "ended_at_ms", "time_ms", "detected_at_ms"):
+    for key in ("started_at_ms", "ended_at_ms", "time_ms", "detected_at_ms", "escalated_at_ms"):
         data[key.removesuffix("_ms")] = None if data[key] is None else format_ms(data[key])
+        del data[key]
+    for key in [key for key in ADDED if not data[key]]:  # what most alerts have nothing of
         del data[key]
     data["evidence"] = [_evidence(item) for item in event.evidence]
     del data["correlation_id"]
@@ -132,11 +151,13 @@ def from_json(body: bytes) -> AlertEvent:
         msg = f"not an alert event of this version: {envelope['type']!r}"
         raise ValueError(msg)
     data = envelope["data"]
-    for key in ("started_at", "ended_at", "time", "detected_at"):
-        text = data.pop(key)
+    for key in ("started_at", "ended_at", "time", "detected_at", "escalated_at"):
+        text = data.pop(key, None) if key in ADDED else data.pop(key)
         data[f"{key}_ms"] = None if text is None else parse_ms(text)
     data["phase"] = Phase(data["phase"])
     data["severity"] = Severity(data["severity"])
+    data["worst_severity"] = Severity(data["worst_severity"]) if "worst_severity" in data else None
+    data["told_severities"] = tuple(Severity(name) for name in data.get("told_severities", ()))
     data["alert_class"] = AlertClass(data["alert_class"])
     data["evidence"] = tuple(
         Evidence(parse_ms(item["time"]), item["value"], item["device"], item.get("signal", "")) for item in data["evidence"]

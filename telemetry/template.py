@@ -8,7 +8,7 @@ import string
 from difflib import get_close_matches
 
 NUMBERS = ("value", "threshold", "peak")
-TEXTS = ("subject", "device", "rule", "severity", "signal", "comparison", "unit", "started_at", "ended_at", "phase", "kind")
+TEXTS = ("subject", "device", "rule", "severity", "signal", "comparison", "unit", "started_at", "ended_at", "since", "phase", "kind")
 NAMES = (*TEXTS, *NUMBERS)
 
 MAX_TEMPLATE = 1000

@@ -43,6 +43,14 @@ def devices() -> list[dict]:
     return listed
 
 
+def go_on(data_dir: Path, partitions: int) -> None:
+    """Let the journal go on for a while: what came from a partition that was read last is told with the next row."""
+    with JournalWriter(telemetry_path(data_dir), "telemetry", partitions) as writer:
+        last_ms = writer.last_time_ms()
+        for tick in range(1, 4):
+            writer.append([Entry(at, RowKind.TICK, 1, b"") for at in range(partitions)], last_ms + tick * MINUTE_MS)
+
+
 def write_mixed_world(data_dir: Path, partitions: int, steps: int, seed: int, *, late: bool = True) -> None:
     """Write a journal in which the messages of the registry's devices lie in any partition, and those of the others where they belong."""
     rng = random.Random(seed)

@@ -11,7 +11,7 @@ from telemetry import books
 from tests.flows.clusters import EPOCH_MS, decided, run_cluster_to_end, run_killing_one
 from tests.flows.crashes import Fuse, run_until_crash
 from tests.flows.journals import copy_of_the_journal, outbox_rows, run_to_end
-from tests.flows.mixed import SOLO, alerts, final_episodes, final_summaries, write_mixed_world
+from tests.flows.mixed import SOLO, alerts, final_episodes, final_summaries, go_on, write_mixed_world
 
 PARTITIONS, STEPS, KILLS = 3, 90, 4
 
@@ -24,6 +24,7 @@ def single(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("single")
     write_mixed_world(data_dir, 1, STEPS, seed=3)
     run_to_end(data_dir, 1, EPOCH_MS)
+    run_on(data_dir, 1)
     return data_dir
 
 
@@ -33,7 +34,13 @@ def spread(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("spread")
     write_mixed_world(data_dir, PARTITIONS, STEPS, seed=3)
     run_to_end(data_dir, PARTITIONS, EPOCH_MS)
+    run_on(data_dir, PARTITIONS)
     return data_dir
+
+
+def run_on(data_dir, partitions) -> None:
+    go_on(data_dir, partitions)
+    run_to_end(data_dir, partitions, EPOCH_MS)
 
 
 def assert_same_end(data_dir, single, spread) -> None:
@@ -75,6 +82,7 @@ def test_the_end_is_the_same_after_a_crash(single, spread, tmp_path, epoch_ms):
         copy_of_the_journal(spread, data_dir)
         assert run_until_crash(data_dir, PARTITIONS, epoch_ms, Fuse("before read", position))
         run_to_end(data_dir, PARTITIONS, EPOCH_MS)
+        run_on(data_dir, PARTITIONS)
         assert_same_end(data_dir, single, spread)
 
 
@@ -89,4 +97,5 @@ def test_the_end_is_the_same_after_kill_9_and_rescaling(single, spread, tmp_path
         run_killing_one(data_dir, PARTITIONS, rng.randint(1, 3), rows, rng)
     processes = rng.randint(1, 3)
     assert run_cluster_to_end(data_dir, PARTITIONS, processes) == [0] * processes
+    run_on(data_dir, PARTITIONS)
     assert_same_end(data_dir, single, spread)

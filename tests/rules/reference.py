@@ -33,8 +33,8 @@ Reading = tuple[str, str, str, int, float]
 """Kind, device, metric, milliseconds, value."""
 Span = tuple[int, int]
 """What an aggregate covers, milliseconds: (size, every) of closed windows, (size, 0) of trailing ones, (0, gap) of sessions."""
-Episode = tuple[str, str, int, int | None, float, int | None]
-"""Rule, subject, start, end, peak, duration."""
+Episode = tuple[str, str, int, int | None, float, int | None, int, int | None, int]
+"""Rule, subject, start, end, peak, duration, level in the end, since when, the highest level that it had."""
 
 
 class Point(NamedTuple):
@@ -53,6 +53,13 @@ class Bound(NamedTuple):
         return bool(OPERATORS[self.operator](point.value, self.threshold))
 
 
+class StepOf(NamedTuple):
+    when: Bound
+    clear: Bound
+    for_ms: int = 0
+    clear_for_ms: int = 0
+
+
 class RuleOf(NamedTuple):
     id: str
     kind: str
@@ -65,6 +72,7 @@ class RuleOf(NamedTuple):
     for_ms: int = 0
     clear_for_ms: int = 0
     within_ms: int = 0  # above 0: `for_ms` accumulated within this
+    steps: tuple[StepOf, ...] = ()  # of rising severity
 
 
 def aggregate(name: str, points: Sequence[Point]) -> float:
@@ -114,16 +122,42 @@ def first_run(seen: Sequence[Point], begin: int, bound: Bound, gap_ms: int, enou
     return None
 
 
+def raised(rule: RuleOf, seen: Sequence[Point], begin: int) -> tuple[int, int] | None:
+    """Return the first run that is proved, by the rule's own terms or by one of its steps'."""
+    runs = [first_run(seen, begin, rule.when, rule.max_gap_ms, rule.for_ms, rule.within_ms)]
+    within = [at for at in range(begin, len(seen)) if rule.when.holds(seen[at])]
+    for first in [at for at in within if at - 1 not in within]:
+        last = next((at for at in range(first, len(seen)) if at not in within), len(seen))
+        for step in rule.steps:
+            run = first_run(seen[:last], first, step.when, rule.max_gap_ms, step.for_ms)
+            runs.append(run and (first, run[1]))
+    return min((run for run in runs if run), key=lambda run: run[1], default=None)
+
+
+def levels(rule: RuleOf, seen: Sequence[Point], first: int, fired: int, end: int) -> tuple[int, int | None, int]:
+    """Return the level of an episode at its last observation, since when it is at it, and the highest that it had once it was raised."""
+    at_level = [(0, 0)] * end
+    for level, step in enumerate(rule.steps, 1):
+        begin = first
+        while run := first_run(seen[:end], begin, step.when, rule.max_gap_ms, step.for_ms):
+            over = first_run(seen[:end], run[1] + 1, step.clear, rule.max_gap_ms, step.clear_for_ms)
+            begin = over[1] + 1 if over else end
+            for at in range(run[1], begin - 1 if over else end):
+                at_level[at] = level, seen[run[0]].time_ms
+    level, since = at_level[end - 1]
+    return level, since if level else None, max(level for level, _ in at_level[fired:end])
+
+
 def episodes_of(rule: RuleOf, subject: str, seen: Sequence[Point]) -> Iterator[Episode]:
     begin = 0
-    while run := first_run(seen, begin, rule.when, rule.max_gap_ms, rule.for_ms, rule.within_ms):
+    while run := raised(rule, seen, begin):
         first, fired = run
         cleared = first_run(seen, fired + 1, rule.clear, rule.max_gap_ms, rule.clear_for_ms)
         begin = len(seen) if cleared is None else cleared[1] + 1
         values = [seen[at].value for at in range(first, begin) if at <= fired or not rule.clear.holds(seen[at])]
         peak = {">": max, "<": min}.get(rule.when.operator[0], lambda values: values[-1])(values)
         start, end = seen[first].time_ms, None if cleared is None else seen[cleared[0]].time_ms
-        yield rule.id, subject, start, end, peak, None if end is None else end - start
+        yield rule.id, subject, start, end, peak, None if end is None else end - start, *levels(rule, seen, first, fired, begin)
 
 
 def grouped(readings: Iterable[Reading], registry: Registry) -> dict[SeriesKey, set[Point]]:

@@ -20,10 +20,10 @@ from documents import format_duration
 from rules.condition import INVERSE
 from rules.control import DEFAULT_SETTINGS, PlainWindow, Settings
 from rules.registry import Registry
-from telemetry.alert import AlertEvent, Phase, to_json
+from telemetry.alert import AlertEvent, Phase, Severity, to_json
 from telemetry.blocks import WINDOW_COLUMNS, pack
 from telemetry.readings import SeriesKey
-from tests.rules.reference import AGGREGATES, Bound, Episode, Point, Reading, RuleOf, Span, aggregate, episodes, summaries, windows
+from tests.rules.reference import AGGREGATES, Bound, Episode, Point, Reading, RuleOf, Span, StepOf, aggregate, episodes, summaries, windows
 from tests.rules.stream import START_MS, Packet, Shard
 
 EXAMPLES = int(os.environ.get("VITALANE_EXAMPLES", "300"))
@@ -49,6 +49,8 @@ STEPS = (10 * SECOND,) * 6 + (0, 0, 5 * SECOND, 20 * SECOND, 30 * SECOND, 30_001
 """From one reading of a device to its next: gaps, duplicate stamps, and a clock that jumps back."""
 DELAYS = (0,) * 5 + (15 * SECOND, MINUTE, 5 * MINUTE, 2 * HOUR)
 
+
+LEVELS = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
 
 SILENCES = """  - {id: silent, when: 'absent(temperature, 2 min)', severity: warning}
   - {id: silent-all, when: 'absent(device, 30 s)', severity: warning}
@@ -101,9 +103,14 @@ def written(rule: RuleOf) -> str:
     needed = format_duration(rule.for_ms)
     proof = f"accumulated: {needed} within {format_duration(rule.within_ms)}" if rule.within_ms else f"for: {needed}"
     clear = f"clear: {{when: '{signal} {rule.clear.operator} {rule.clear.threshold}', for: {format_duration(rule.clear_for_ms)}}}"
+    steps = [
+        f"{{when: '{signal} {step.when.operator} {step.when.threshold}', for: {format_duration(step.for_ms)}, severity: {severity},"
+        f" clear: {{when: '{signal} {step.clear.operator} {step.clear.threshold}', for: {format_duration(step.clear_for_ms)}}}}}"
+        for step, severity in zip(rule.steps, LEVELS[1:], strict=False)
+    ]
     return (
         f"  - {{id: {rule.id}, applies_to: {{kind: {rule.kind}}}, when: '{signal} {rule.when.operator} {rule.when.threshold}', {proof},"
-        f" {clear}, max_gap: {format_duration(rule.max_gap_ms)}, severity: warning}}\n"
+        f" {clear}, max_gap: {format_duration(rule.max_gap_ms)}, severity: {LEVELS[0]}, steps: [{', '.join(steps)}]}}\n"
     )
 
 
@@ -135,16 +142,22 @@ def final_events(shard: Shard) -> list[AlertEvent]:
 def final_episodes(shard: Shard) -> set[Episode]:
     """Return the final alerts of rules on values."""
     return {
-        settled((event.rule, event.subject, event.started_at_ms, event.ended_at_ms, event.peak, None))
+        settled((event.rule, event.subject, event.started_at_ms, event.ended_at_ms, event.peak, None, *levels_of(event)))
         for event in final_events(shard)
         if event.peak is not None
     }
 
 
+def levels_of(event: AlertEvent) -> tuple[int, int | None, int]:
+    """Return the level of an alert, since when it is at it, and the highest that it had."""
+    return LEVELS.index(event.severity), event.escalated_at_ms, LEVELS.index(event.worst)
+
+
 def settled(episode: Episode) -> Episode:
     """Return an episode with its duration, and its peak without what rounding may change; one that is open has not told its last peak."""
-    rule, subject, start, end, peak, _ = episode
-    return (rule, subject, start, end, 0.0, None) if end is None else (rule, subject, start, end, round(peak, 6), end - start)
+    rule, subject, start, end, peak, _, *level = episode
+    lasted = (0.0, None) if end is None else (round(peak, 6), end - start)
+    return rule, subject, start, end, *lasted, *level
 
 
 def expected_episodes(world: World) -> set[Episode]:
@@ -194,6 +207,7 @@ def check_history(events: Iterable[AlertEvent]) -> None:
         assert event.revision == revisions[event.alert_id], f"{event.event_id} is event number {revisions[event.alert_id]} of its alert"
         assert (event.revision > 1) or event.phase is Phase.RAISED, f"{event.event_id} begins as {event.phase}"
         assert owners.setdefault(event.alert_id, (event.rule, event.subject)) == (event.rule, event.subject)
+        assert {event.severity, event.worst} <= set(event.severities), "who was told of a level hears how it goes on"
         if event.superseded_by is not None:
             assert event.phase is Phase.RETRACTED
             assert owners.get(event.superseded_by) == (event.rule, event.subject), f"{event.event_id} became part of something unknown"
@@ -224,6 +238,8 @@ def rules(draw: st.DrawFn, number: int) -> RuleOf:
     shape = draw(st.sampled_from(("trailing", "closed", "session"))) if name else ""
     size, every = draw(sizes), draw(durations(10 * SECOND, 20 * SECOND, 30 * SECOND))
     spans = {"": (0, 0), "trailing": (size, 0), "closed": (max(size, every), every), "session": (0, size)}
+    bounds = st.builds(Bound, st.sampled_from((when.operator, when.operator, *INVERSE)), thresholds)
+    step = st.builds(StepOf, bounds, bounds, durations(0, 0, 10 * SECOND, 30 * SECOND), durations(0, 0, 10 * SECOND))
     within = draw(durations(0, 0, 0, 40 * SECOND, 5 * MINUTE, 3 * HOUR))
     amounts = (10 * SECOND, 20 * SECOND, 40 * SECOND) if within else (0, 0, 10 * SECOND, 20 * SECOND, 30 * SECOND, MINUTE, 10 * MINUTE)
     return RuleOf(
@@ -238,6 +254,7 @@ def rules(draw: st.DrawFn, number: int) -> RuleOf:
         for_ms=draw(durations(*amounts)),
         clear_for_ms=draw(durations(0, 0, 0, 10 * SECOND, 30 * SECOND)),
         within_ms=within,
+        steps=tuple(draw(st.just([]) | st.lists(step, max_size=2))),
     )
 
 
@@ -407,7 +424,7 @@ def told(rule: RuleOf, *seen: tuple[float, float]) -> list[tuple[float, float | 
     """Return (start, end, peak) of the reference's episodes, in seconds."""
     readings = [("shipment", "a", "temperature", round(second * 1000), value) for second, value in seen]
     found = sorted(episodes([rule], readings, Registry()), key=lambda episode: episode[2])
-    return [(start / 1000, None if end is None else end / 1000, peak) for _, _, start, end, peak, _ in found]
+    return [(start / 1000, None if end is None else end / 1000, peak) for _, _, start, end, peak, *_ in found]
 
 
 def over(threshold: float) -> dict[str, Bound]:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rules.combining import FIRST_STEP
 from rules.condition import CLEARS, HOLDS
 from rules.control import DEFAULT_SETTINGS
-from telemetry.alert import AlertEvent, Phase
-from tests.rules.reference import Point, episodes_of
+from telemetry.alert import AlertEvent, Phase, Severity
+from tests.rules.reference import Point, StepOf, episodes_of
 from tests.rules.stream import START_MS, Packet, Shard
 from tests.rules.test_against_reference import EXAMPLES, check_history
 
@@ -34,6 +35,7 @@ class RuleOf(NamedTuple):
     for_ms: int
     clear_for_ms: int
     within_ms: int
+    steps: tuple[StepOf, ...]
 
 
 class Bit(NamedTuple):
@@ -53,31 +55,36 @@ class Case(NamedTuple):
     max_gap_s: int
     rows: list[list[Packet]]
     later: int  # so many of the rows are of five days later, when what was before them is final
+    step: Expression | None = None  # of a more severe level
+    low: str | None = None  # the subject's own limit of SpO2, as its tag says it
 
     def document(self) -> str:
         clear = "" if self.clear is None else f", clear: {{when: '{written(self.clear)}', for: {self.clear_for_s} s}}"
         held = f"accumulated: {self.for_s} s within {self.within_s} s" if self.within_s else f"for: {self.for_s} s"
-        rule = f"id: rule, when: '{written(self.when)}', {held}, max_gap: {self.max_gap_s} s{clear}, severity: warning"
+        step = "" if self.step is None else f", steps: [{{when: '{written(self.step)}', for: 3 s, severity: critical}}]"
+        rule = f"id: rule, when: '{written(self.when)}', {held}, max_gap: {self.max_gap_s} s{clear}, severity: warning{step}"
         return f"rules: [{{{rule}}}]"
 
 
 def written(expression: Expression) -> str:
     if isinstance(expression, str):
         operator, threshold = THRESHOLDS[expression]
-        return f"{expression} {operator} {threshold:g} {UNITS[expression]}"
+        quantity = f"{threshold:g} {UNITS[expression]}"
+        return f"{expression} {operator} {f'limit(low, {quantity})' if expression == 'spo2' else quantity}"
     operator, parts = str(expression[0]), expression[1:]
     return f"not ({written(parts[0])})" if operator == "not" else f"({written(parts[0])}) {operator} ({written(parts[1])})"
 
 
-def truth(expression: Expression, known: dict[str, float]) -> bool | None:
+def truth(expression: Expression, known: dict[str, float], low: float = 90.0) -> bool | None:
     """Return whether an expression holds; None: not known (Kleene)."""
     if isinstance(expression, str):
         operator, threshold = THRESHOLDS[expression]
         if expression not in known:
             return None
+        threshold = low if expression == "spo2" else threshold
         return {"<": known[expression] < threshold, ">": known[expression] > threshold, "<=": known[expression] <= threshold}[operator]
     operator, parts = str(expression[0]), expression[1:]
-    found = [truth(part, known) for part in parts]
+    found = [truth(part, known, low) for part in parts]
     if operator == "not":
         return None if found[0] is None else not found[0]
     decides = operator == "or"
@@ -104,26 +111,36 @@ def known_at(readings: Taken, time_ms: int, valid_ms: Callable[[str], int]) -> d
     return {name: value for name, _, _, value in sorted(seen)}
 
 
-def expected(case: Case) -> set[tuple[int, int | None]]:
-    """Return (start, end) of the episodes that there must be, milliseconds."""
-    metrics = metrics_in(case.when) | metrics_in(case.clear)
+def expected(case: Case) -> set[tuple[int, int | None, int, int]]:
+    """Return (start, end, level in the end, highest level) of the episodes that there must be, milliseconds."""
+    metrics = metrics_in(case.when) | metrics_in(case.clear) | metrics_in(case.step)
+    low = float(case.low) if case.low and case.low.isdigit() else 90.0
     readings = {reading for reading in taken(case.rows) if reading[0] in metrics}
     points = []
     for time_ms in sorted({at for _, at, _, _ in readings}):
         known = known_at(readings, time_ms, lambda _: case.max_gap_s * SECOND)
-        holds = truth(case.when, known)
-        clears = truth(("not", case.when) if case.clear is None else case.clear, known)
+        holds = truth(case.when, known, low)
+        clears = truth(("not", case.when) if case.clear is None else case.clear, known, low)
+        level = None if case.step is None else truth(case.step, known, low)
         if holds is not None or clears:
-            points.append(Point(time_ms, "", float(HOLDS * bool(holds) + CLEARS * bool(clears))))
+            value = HOLDS * bool(holds) + CLEARS * bool(clears) + FIRST_STEP * (level is True) + 2 * FIRST_STEP * (level is False)
+            points.append(Point(time_ms, "", float(value)))
     clear_for = 0 if case.clear is None else case.clear_for_s
-    rule = RuleOf("rule", Bit(HOLDS), Bit(CLEARS), case.max_gap_s * SECOND, case.for_s * SECOND, clear_for * SECOND, case.within_s * SECOND)
-    return {(start, end) for _, _, start, end, *_ in episodes_of(rule, "bed", points)}  # type: ignore[arg-type]  # all that it needs
+    steps = () if case.step is None else (StepOf(Bit(FIRST_STEP), Bit(2 * FIRST_STEP), 3 * SECOND),)  # type: ignore[arg-type]
+    held = case.max_gap_s * SECOND, case.for_s * SECOND, clear_for * SECOND, case.within_s * SECOND
+    rule = RuleOf("rule", Bit(HOLDS), Bit(CLEARS), *held, steps)
+    return {(start, end, level, most) for _, _, start, end, _, _, level, _, most in episodes_of(rule, "bed", points)}  # type: ignore[arg-type]  # all that it needs
 
 
-def told(events: Iterable[AlertEvent]) -> set[tuple[int, int | None]]:
+def told(events: Iterable[AlertEvent]) -> set[tuple[int, int | None, int, int]]:
     final = {event.alert_id: event for event in sorted(events, key=lambda event: event.revision)}
     return {
-        (event.started_at_ms - START_MS, None if event.ended_at_ms is None else event.ended_at_ms - START_MS)
+        (
+            event.started_at_ms - START_MS,
+            None if event.ended_at_ms is None else event.ended_at_ms - START_MS,
+            int(event.severity is Severity.CRITICAL),
+            int(event.worst is Severity.CRITICAL),
+        )
         for event in final.values()
         if event.phase is not Phase.RETRACTED
     }
@@ -133,7 +150,8 @@ REGISTRY = [{"device": device, "kind": "patient", "subject": "bed", "tags": {}} 
 
 
 def fed(case: Case, restart_after: frozenset[int] = frozenset()) -> Shard:
-    shard = Shard(case.document(), DEFAULT_SETTINGS._replace(horizon_ms={"patient": 2 * DAY_S * SECOND}), REGISTRY)
+    registry = [device | {"tags": {} if case.low is None else {"low": case.low}} for device in REGISTRY]
+    shard = Shard(case.document(), DEFAULT_SETTINGS._replace(horizon_ms={"patient": 2 * DAY_S * SECOND}), registry)
     for number, row in enumerate(case.rows):
         if number == len(case.rows) - case.later:
             shard.tick(PAUSE_S)
@@ -172,7 +190,8 @@ def cases(draw: st.DrawFn) -> Case:
             for number, row in enumerate(rows)]  # fmt: skip
     return Case(
         when, draw(st.none() | expressions()), draw(st.sampled_from((5, 10) if within else (0, 3, 10))), draw(st.sampled_from((0, 5))),
-        within, draw(st.sampled_from((2, 8, 30))), rows, later,
+        within, draw(st.sampled_from((2, 8, 30))), rows, later, draw(st.none() | expressions()),
+        draw(st.sampled_from((None, "86", "95", "unknown"))),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pytest
 from rules.control import DEFAULT_SETTINGS, registry_record
 from rules.window import PlainWindow
 from telemetry.alert import AlertEvent, Phase
-from tests.rules.stream import START_MS, Shard
+from tests.rules.stream import START_MS, Shard, decoded
 
 AT_ONCE = "rules: [{id: warm, when: temperature > 8 Cel, max_gap: 5 min, clear: {when: temperature <= 8 Cel}, severity: warning}]"
 HELD = "rules: [{id: warm, when: temperature > 8 Cel, for: 2 min, max_gap: 5 min, severity: warning}]"
@@ -304,3 +304,42 @@ def test_an_absence_in_shadow_is_for_the_record():
     events = [event for outcome in shard.outcomes for event in outcome.alerts]
 
     assert [(str(event.phase), event.inhibited_by) for event in events] == [("raised", "shadow"), ("resolved", "shadow")]
+
+
+def foreign(shard, at_s, *packets):
+    """Take readings that another partition carried: they may come long after the shard's own of the same time."""
+    shard.outcomes.append(shard.evaluator.on_messages(shard.offset, 0, START_MS + round(at_s * 1000), decoded(packets), origin=1))
+
+
+def silent_for_five_minutes() -> Shard:
+    shard = Shard("rules: [{id: silent, when: 'absent(temperature, 60 s)', severity: warning}]")
+    shard.messages(0, ("shipment", "d", 0, {"temperature": 5.0}))
+    shard.tick(100)
+    shard.messages(300, ("shipment", "d", 300, {"temperature": 5.0}))
+    return shard
+
+
+def test_an_absence_was_over_when_another_partition_carried_something_before():
+    shard = silent_for_five_minutes()
+    shard.restart()
+    foreign(shard, 200, ("shipment", "d", 200, {"temperature": 5.0}))
+    foreign(shard, 250, ("shipment", "d", 250, {"temperature": 5.0}))
+    foreign(shard, 150, ("shipment", "d", 150, {"temperature": 5.0}))
+    foreign(shard, 30, ("shipment", "d", 30, {"temperature": 5.0}))
+
+    assert [(phase, start, end) for phase, _, _, start, end in shard.alerts()] == [
+        ("raised", 0, None), ("resolved", 0, 300), ("amended", 0, 200), ("amended", 0, 150), ("retracted", 0, 30),
+    ]  # fmt: skip
+    events = [event for outcome in shard.outcomes for event in outcome.alerts]
+    assert [event.revision for event in events] == [1, 2, 3, 4, 5]
+
+
+def test_what_came_in_the_instant_in_which_an_absence_begins_does_not_end_it():
+    """Else the next one would begin at the same instant, and have the same id."""
+    shard = Shard("rules: [{id: silent, when: 'absent(temperature, 60 s)', severity: warning}]")
+    shard.messages(0, ("shipment", "d", 0, {"temperature": 5.0}))
+    shard.tick(100)
+    foreign(shard, 0, ("shipment", "d", 0.5, {"temperature": 5.0}))
+    shard.tick(200)
+
+    assert [(phase, start) for phase, _, _, start, _ in shard.alerts()] == [("raised", 0)]
