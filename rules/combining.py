@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from rules.condition import CLEARS, HAS, HOLDS, SCORE, Comparison, Derived, Expression, Logic, Signal
+from rules.condition import ACCUMULATED, CLEARS, HAS, HOLDS, SCORE, WITHOUT_METRIC, Comparison, Derived, Expression, Logic, Signal
 from rules.rule import DEFAULT_MAX_GAP_MS, OTHER_MAX_GAP_MS
 from rules.scores import scores
 
@@ -26,7 +26,7 @@ def watched(
     given = [(when, clear), *steps]
     sides = [side for pair in given for side in pair if side is not None]
     if isinstance(when, Comparison) and all(isinstance(side, Comparison) and side.signal == when.signal for side in sides):
-        return [_plain(one, other) for one, other in given]
+        return [_plain(one, other, max_gap_ms) for one, other in given]
     windowed = [leaf for side in sides for leaf in side.leaves() if leaf.signal.window is not None]
     if windowed:
         msg = f"its conditions watch different signals, and `{windowed[0].signal}` is of closed windows, which do not combine with others"
@@ -40,21 +40,24 @@ def watched(
     return [Pair(Comparison(signal, HAS, holds, ""), Comparison(signal, HAS, clears, "")) for holds, clears in bits]
 
 
-def _plain(when: Expression, clear: Expression | None) -> Pair:
+def _plain(when: Expression, clear: Expression | None, max_gap_ms: int | None) -> Pair:
     assert isinstance(when, Comparison)
     clear = when.inverse() if clear is None else clear
     assert isinstance(clear, Comparison)
-    return Pair(_scored(when), _scored(clear)) if when.signal.aggregate == SCORE else Pair(when, clear)
+    return Pair(_alone(when, max_gap_ms), _alone(clear, max_gap_ms)) if when.signal.aggregate in WITHOUT_METRIC else Pair(when, clear)
 
 
-def _scored(comparison: Comparison) -> Comparison:
-    name = comparison.signal.metric
-    valid_ms = scores()[name].score.valid_ms
-    return comparison._replace(signal=Signal(name, SCORE, valid_ms + 1, derived=Derived(None, None, None)))
+def _alone(comparison: Comparison, max_gap_ms: int | None) -> Comparison:
+    """Return a comparison of what is no metric: of a derived signal that is nothing else."""
+    signal = comparison.signal
+    valid_ms = None if signal.aggregate == SCORE else max_gap_ms
+    derived = Derived(None, None, valid_ms)
+    return comparison._replace(signal=signal._replace(trailing_ms=_valid_ms(signal, max_gap_ms) + signal.trailing_ms + 1, derived=derived))
 
 
 def _valid_ms(signal: Signal, max_gap_ms: int | None) -> int:
     """Return how long a reading stands for its metric, at the longest."""
     if signal.aggregate == SCORE:
         return scores()[signal.metric].score.valid_ms
-    return max(OTHER_MAX_GAP_MS, *DEFAULT_MAX_GAP_MS.values()) if max_gap_ms is None else max_gap_ms
+    valid_ms = max(OTHER_MAX_GAP_MS, *DEFAULT_MAX_GAP_MS.values()) if max_gap_ms is None else max_gap_ms
+    return 2 * valid_ms if signal.aggregate == ACCUMULATED else valid_ms  # what held may have begun before the span

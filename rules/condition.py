@@ -9,6 +9,7 @@ from math import isfinite
 from typing import NamedTuple, Union
 
 from documents import format_duration
+from rules.places import Place
 from rules.window import Window
 
 WHOLE_DEVICE = ""
@@ -20,8 +21,10 @@ BOUNDED = frozenset({"mean", "min", "max", "first", "last", "median", "p95", "mk
 DIFFERENCES = frozenset({"stddev", "range", "slope", "delta", "rate"})
 """Aggregates that are differences of readings: their unit has no zero point."""
 
-SCORE = "score"
-"""The aggregate of a signal that is a score."""
+SCORE, DISTANCE, ACCUMULATED = "score", "distance_from", "accumulated_time"
+"""The aggregates of signals that are no metric: a score, how far it is from a place, how long a condition held in a trailing span."""
+
+WITHOUT_METRIC = frozenset({SCORE, DISTANCE, ACCUMULATED})
 
 HAS = "has"
 """The operator on a derived signal: its value is a sum of the bits HOLDS and CLEARS."""
@@ -45,17 +48,41 @@ class Derived(NamedTuple):
                 yield side
 
 
+class Where(NamedTuple):
+    """The place that a signal is about: one, or that which a tag of the subject names."""
+
+    places: tuple[tuple[str, Place], ...]
+    tag: str = ""
+
+    def of_subject(self, tags: Mapping[str, str]) -> Place | None:
+        """Return the place, None where the subject names none that there is."""
+        return dict(self.places).get(tags.get(self.tag, "")) if self.tag else self.places[0][1]
+
+
+class Held(NamedTuple):
+    """How long a condition on one metric held, in all, within a trailing span."""
+
+    condition: Union["Comparison", "Logic"]
+    span_ms: int
+
+    @property
+    def metric(self) -> str:
+        return next(self.condition.leaves()).signal.metric
+
+
 class Signal(NamedTuple):
     """A metric, or an aggregate of it: over the trailing span at every reading, or over closed windows. Or what follows from several."""
 
-    metric: str  # of a derived signal its text, of a score its name
+    metric: str  # of what is no metric its text, of a score its name
     aggregate: str = ""  # empty: the readings themselves
     trailing_ms: int = 0  # the span of a trailing aggregate; of a derived signal, how far back the readings lie that make it
     window: Window | None = None  # of an aggregate over closed windows
     derived: Derived | None = None
+    where: Where | None = None  # of a distance
+    held: Held | None = None  # of accumulated time
 
     def __str__(self) -> str:
-        if not self.aggregate or self.aggregate == SCORE:
+        if not self.aggregate or self.aggregate in WITHOUT_METRIC:
             return self.metric
         return f"{self.aggregate}({self.metric}, {self.window or format_duration(self.trailing_ms)})"
 

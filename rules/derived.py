@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from rules.aggregates import summarise
 from rules.columns import FOREVER, NEVER, Flags, Floats, Integers
 from rules.combining import FIRST_STEP
-from rules.condition import CLEARS, HOLDS, SCORE, Comparison, Expression, Logic, Signal
+from rules.condition import CLEARS, HOLDS, SCORE, Comparison, Expression, Held, Logic, Signal, Where
 from rules.lifecycle import COMPARE, Observations, holds_all
 from rules.metrics import MetricTable, Subject
 from rules.past import MetricPast
+from rules.places import LATITUDE, LONGITUDE
 from rules.rule import Rule, gap_ms
 from rules.scores import Parameter, Points, Score, Use, scores
 from rules.signals import SignalTable
@@ -33,6 +34,8 @@ Truth = NDArray[np.int8]
 
 NO_ROW = -1
 COVERING = {"slope", "delta", "rate", "mkt"}
+COMBINE = {"and": np.logical_and, "or": np.logical_or}
+HOUR_MS, DIGITS = 3_600_000, 9
 ROUNDING = 6  # digits to which a value over its resolution is taken before it is rounded half up: 35.05 / 0.1 is 350.49999
 
 
@@ -125,7 +128,7 @@ class DerivedPast:
         made = table.made_of.derived
         assert made is not None
         if made.when is None:
-            return asked.score(scores()[table.made_of.metric]), asked.positions
+            return asked.signal(table.made_of).values, asked.positions
         assert made.clear is not None
         holds, clears = asked.truth(made.when), asked.truth(made.clear)
         values = HOLDS * (holds == 1) + CLEARS * (clears == 1).astype(np.float64)
@@ -192,6 +195,10 @@ class _Asked:
     def _signal(self, signal: Signal) -> At:
         if signal.aggregate == SCORE:
             return At(self.score(scores()[signal.metric]), self.times_ms, self.positions)
+        if signal.where is not None:
+            return self._distance(signal.where)
+        if signal.held is not None:
+            return self._accumulated(signal.held)
         latest = self.last(signal.metric, self.valid_ms)
         if not signal.aggregate:
             return latest
@@ -201,6 +208,29 @@ class _Asked:
             rows = self.table.rows(self.hosts[there], signal.metric)
             values[there], positions = trailing(self.past, signal, rows, latest.times_ms[there])
             self.positions[there] = np.maximum(self.positions[there], positions)
+        return latest._replace(values=values)
+
+    def _distance(self, where: Where) -> At:
+        """Return how far a subject is from its place: a position is a latitude and a longitude of one time."""
+        latitude, longitude = (self.last(metric, self.valid_ms) for metric in (LATITUDE, LONGITUDE))
+        together = latitude.times_ms == longitude.times_ms
+        values = np.full(len(self.hosts), np.nan)
+        places = [where.of_subject(dict(self.metrics.subjects[host].tags)) for host in self.hosts.tolist()]
+        for place in dict.fromkeys(places):
+            if place is not None:
+                there = together & np.array([other == place for other in places])
+                values[there] = place.distances_m(latitude.values[there], longitude.values[there])
+        return latitude._replace(values=values)
+
+    def _accumulated(self, held: Held) -> At:
+        """Return how many hours a condition held in the trailing span, as far as that is proved."""
+        latest = self.last(held.metric, self.valid_ms)
+        there = np.flatnonzero(~np.isnan(latest.values))
+        values = np.full(len(latest.values), np.nan)
+        if len(there):
+            rows = self.table.rows(self.hosts[there], held.metric)
+            held_ms = accumulated_ms(self.past, held, rows, self.times_ms[there], self.valid_ms[there])
+            values[there] = np.round(held_ms / HOUR_MS, DIGITS)  # as thresholds are
         return latest._replace(values=values)
 
     def truth(self, expression: Expression) -> Truth:
@@ -262,6 +292,36 @@ def trailing(past: MetricPast, signal: Signal, rows: Integers, times_ms: Integer
     return values, part.latest_positions()
 
 
+def accumulated_ms(past: MetricPast, held: Held, rows: Integers, times_ms: Integers, gaps_ms: Integers) -> Integers:
+    """Return for how long a condition is proved to have held within the trailing span of each (row, time).
+
+    It holds between two readings that both satisfy it and are no longer apart than the gap of their row.
+    """
+    found = np.zeros(len(rows), np.int64)
+    for row in np.unique(rows).tolist():
+        asked = np.flatnonzero(rows == row)
+        at, since, gap_ms = times_ms[asked], times_ms[asked] - held.span_ms, int(gaps_ms[asked[0]])
+        part = past.between(np.array([row]), since.min(keepdims=True) - gap_ms, at.max(keepdims=True) + 1)
+        chosen = slice(int(part.starts[0]), int(part.starts[0] + part.counts[0]))
+        seen_ms, holds = part.times_ms[chosen], _holds_at(held.condition, part.values[chosen])
+        lasted = np.diff(seen_ms, prepend=seen_ms[:1])
+        proved = np.where(holds & np.concatenate([[False], holds[:-1]]) & (lasted <= gap_ms), lasted, 0)
+        total = np.concatenate([[0], np.cumsum(proved)])
+        first, end = seen_ms.searchsorted(since), seen_ms.searchsorted(at, "right")
+        begun = np.minimum(proved[np.minimum(first, len(seen_ms) - 1)], seen_ms[np.minimum(first, len(seen_ms) - 1)] - since)
+        found[asked] = np.where(first < end, total[end] - total[np.minimum(first + 1, end)] + begun, 0)
+    return found
+
+
+def _holds_at(expression: Expression, values: Floats) -> Flags:
+    """Return where an expression on one metric holds."""
+    if isinstance(expression, Comparison):
+        return holds_all(expression, values)
+    parts = [_holds_at(part, values) for part in expression.parts]
+    combined: Flags = ~parts[0] if expression.operator == "not" else COMBINE[expression.operator].reduce(parts)
+    return combined
+
+
 def looked_up(points: Points, values: Floats, resolution: float) -> Floats:
     """Return the points of values, rounded half up to the resolution of the chart; NaN of NaN."""
     bounds, given = np.array(list(points.up_to)), np.array([*points.up_to.values(), points.above], np.float64)
@@ -273,10 +333,12 @@ def looked_up(points: Points, values: Floats, resolution: float) -> Floats:
 
 def metrics_of(signal: Signal) -> Sequence[str]:
     """Return the metrics of which a signal is made."""
-    if signal.derived is None:
+    if signal.derived is None or signal.derived.when is None:
+        if signal.held is not None:
+            return (signal.held.metric,)
+        if signal.where is not None:
+            return LATITUDE, LONGITUDE
         return scores()[signal.metric].score.metrics if signal.aggregate == SCORE else (signal.metric,)
-    if signal.derived.when is None:
-        return scores()[signal.metric].score.metrics
     leaves = [leaf for side in signal.derived.sides() for leaf in side.leaves()]
     return [metric for leaf in leaves for metric in metrics_of(leaf.signal)]
 
@@ -292,7 +354,7 @@ def _calm(signal: Signal, tags: Mapping[str, str]) -> dict[str, tuple[float, flo
         return {}
     bands: dict[str, tuple[float, float]] = {}
     for leaf in made.when.leaves():
-        if not leaf.signal.smooth() or leaf.signal.aggregate == SCORE:
+        if not leaf.signal.smooth():
             return {}
         low, high = leaf.of_subject(tags).band()
         known = bands.get(leaf.signal.metric, (-np.inf, np.inf))

@@ -11,7 +11,22 @@ from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput, VisitError
 
 from documents import format_duration, parse_duration
-from rules.condition import DIFFERENCES, SCORE, WHOLE_DEVICE, Comparison, Condition, Expression, Logic, Signal, Silence
+from rules.condition import (
+    ACCUMULATED,
+    DIFFERENCES,
+    DISTANCE,
+    SCORE,
+    WHOLE_DEVICE,
+    Comparison,
+    Condition,
+    Expression,
+    Held,
+    Logic,
+    Signal,
+    Silence,
+    Where,
+)
+from rules.places import Place
 from rules.scores import scores
 from rules.window import AGGREGATES, TRAILING, Window
 from telemetry.metrics import Metric, conversion, unit_code
@@ -21,17 +36,21 @@ MAX_TEXT = 1000
 MAX_COMPARISONS = 30
 MAX_DEPTH = 20
 
+INSIDE = "inside"
+SPECIAL_UNITS = {SCORE: "{score}", DISTANCE: "m", ACCUMULATED: "h"}
+NO_PLACES: Mapping[str, Place] = {}
+
 PER = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 LIKE = "`temperature > 8 Cel`, `mean(spo2, 30 s) < 90 %`, `heart_rate > 120 /min and sbp < 90 mmHg` or `absent(spo2, 60 s)`"
 
 
-def parse_condition(text: str, catalogue: Mapping[str, Metric]) -> Condition:
-    """Return the condition that a text says. Raises ValueError with a sentence that shows where it goes wrong."""
+def parse_condition(text: str, catalogue: Mapping[str, Metric], places: Mapping[str, Place] = NO_PLACES) -> Condition:
+    """Return the condition that a text says, of some metrics and places. Raises ValueError with a sentence that shows where it is wrong."""
     if len(text) > MAX_TEXT:
         msg = f"is of {len(text)} characters: {MAX_TEXT} are the most"
         raise ValueError(msg)
     try:
-        condition: Condition = _Reader(catalogue).transform(_parser().parse(text))
+        condition: Condition = _Reader(catalogue, places).transform(_parser().parse(text))
     except UnexpectedInput as error:
         ended = getattr(getattr(error, "token", None), "type", "") == "$END"
         column = len(text) + 1 if ended or getattr(error, "column", -1) < 1 else error.column
@@ -84,9 +103,9 @@ def _parser() -> Lark:
 class _Reader(Transformer[Token, Condition]):
     """The tree of a condition to its value; the names of methods are the grammar's."""
 
-    def __init__(self, catalogue: Mapping[str, Metric]) -> None:
+    def __init__(self, catalogue: Mapping[str, Metric], places: Mapping[str, Place]) -> None:
         super().__init__()
-        self.catalogue = catalogue
+        self.catalogue, self.places = catalogue, places
 
     def _known(self, name: Token) -> str:
         if name not in self.catalogue:
@@ -117,6 +136,49 @@ class _Reader(Transformer[Token, Condition]):
     def session(self, parts: list[Token | int]) -> Signal:
         function, metric, gap = self._over(parts, AGGREGATES)
         return Signal(metric, function, window=Window(0, 0, gap))
+
+    def accumulated(self, parts: list[Any]) -> Signal:
+        function, condition, span = parts
+        if function != ACCUMULATED:
+            msg = f"`{function}` is not of a condition: `{ACCUMULATED}`, how long it held, is"
+            raise _Misread(msg, function)
+        metrics = {leaf.signal for leaf in condition.leaves()}
+        if len(metrics) > 1 or any(signal.aggregate for signal in metrics):
+            msg = f"`{ACCUMULATED}` is of conditions on the readings of one metric, like `{ACCUMULATED}(temperature > 8 Cel, 7 d) > 10 h`"
+            raise _Misread(msg, function)
+        if any(leaf.limit for leaf in condition.leaves()):
+            msg = f"`limit` does not go into `{ACCUMULATED}`: it may stand where its hours are compared"
+            raise _Misread(msg, function)
+        text = f"{ACCUMULATED}({condition.text()}, {format_duration(span)})"
+        return Signal(text, ACCUMULATED, span, held=Held(condition, span))
+
+    def place(self, parts: list[Token]) -> tuple[Token, str, Where]:
+        function, name = parts
+        if name not in self.places:
+            near = _suggested(name, self.places) or (
+                f": there are {', '.join(self.places)}" if self.places else ": write it under `places`"
+            )
+            msg = f"unknown place `{name}`{near}"
+            raise _Misread(msg, name)
+        return function, str(name), Where(((str(name), self.places[name]),))
+
+    def tagged(self, parts: list[Token]) -> tuple[Token, str, Where]:
+        function, tag = parts
+        return function, f"tag {tag}", Where(tuple(self.places.items()), str(tag))
+
+    def distance(self, parts: list[tuple[Token, str, Where]]) -> Signal:
+        function, name, where = parts[0]
+        if function != DISTANCE:
+            msg = f"`{function}({name})` has no value to compare: write `{DISTANCE}({name}) > 2 km`, or `{INSIDE}({name})` alone"
+            raise _Misread(msg, function)
+        return Signal(f"{DISTANCE}({name})", DISTANCE, where=where)
+
+    def inside(self, parts: list[tuple[Token, str, Where]]) -> Comparison:
+        function, name, where = parts[0]
+        if function != INSIDE:
+            msg = f"`{function}({name})` alone is no condition: write `{INSIDE}({name})`, or compare `{DISTANCE}({name})` with a distance"
+            raise _Misread(msg, function)
+        return Comparison(Signal(f"{DISTANCE}({name})", DISTANCE, where=where), "<=", 0.0, SPECIAL_UNITS[DISTANCE])
 
     def _over(self, parts: list[Token | int], known: Collection[str]) -> tuple[str, str, int]:
         """Return the aggregate, the metric and the first duration. Raises ValueError where one of them cannot be."""
@@ -186,8 +248,8 @@ class _Reader(Transformer[Token, Condition]):
         return Comparison(signal, str(operator), threshold, unit, limit, *((scale, shift) if limit else (1.0, 0.0)))
 
     def _unit(self, signal: Signal) -> str:
-        if signal.aggregate == SCORE:
-            return "{score}"
+        if signal.aggregate in SPECIAL_UNITS:
+            return SPECIAL_UNITS[signal.aggregate]
         return self.catalogue[signal.metric].unit if signal.aggregate != "count" else "1"
 
     def disjunction(self, parts: list[Expression]) -> Logic:

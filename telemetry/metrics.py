@@ -46,6 +46,12 @@ UNITS: dict[str, Conversion] = {
     "{score}": Conversion("score", 1.0, 0.0),
     "kg": Conversion("mass", 1.0, 0.0),
     "cm": Conversion("length", 1.0, 0.0),
+    "m": Conversion("length", 100.0, 0.0),
+    "km": Conversion("length", 100_000.0, 0.0),
+    "s": Conversion("time", 1.0, 0.0),
+    "min": Conversion("time", 60.0, 0.0),
+    "h": Conversion("time", 3600.0, 0.0),
+    "d": Conversion("time", 86_400.0, 0.0),
 }
 
 ALIASES: dict[str, str] = {

@@ -142,8 +142,10 @@ def test_a_schedule_is_shown_as_it_is_written():
         [
             (
                 "f",
-                "rules: [{id: r, when: temperature > 8, severity: info, active: {days: [sun, sat], hours: '22:00-06:00',"
-                " legs: [at origin]}}]",
+                (
+                    "rules: [{id: r, when: temperature > 8, severity: info, active: {days: [sun, sat], hours: '22:00-06:00',"
+                    " legs: [at origin]}}]"
+                ),
             )
         ]
     )
