@@ -33,25 +33,32 @@ FEW = 128
 
 
 def summarise(
-    starts: Integers, counts: Integers, times_ms: Integers, values: Floats, wanted: Collection[str] = AGGREGATES
+    starts: Integers,
+    counts: Integers,
+    times_ms: Integers,
+    values: Floats,
+    wanted: Collection[str] = AGGREGATES,
+    activation_k: float = ACTIVATION_K,
 ) -> dict[str, NDArray[Any]]:
     """Return an array per wanted aggregate with one entry a group: `count` int64, the others float64, NaN where there is none.
 
     Group g is `values[starts[g] : starts[g] + counts[g]]`, in the order of (time, device, value), finite, with at least one reading. Groups
     may overlap and leave gaps. All are in the values' unit but `count`, and `slope` and `rate`, which are in that unit a second and need
     two times. `stddev` is of the population, `delta` is last less first, `rate` that over the time between, `mkt` the mean kinetic
-    temperature of degrees Celsius. Whatever lies between the values of a group (mean, median, p95, mkt) lies between `min` and `max`.
+    temperature of degrees Celsius; `activation_k` is the heat of activation over the gas constant for it, in kelvins. Whatever lies between
+    the values of a group (mean, median, p95, mkt) lies between `min` and `max`.
     """
     assert set(wanted) <= set(TRAILING), f"unknown among {wanted}"
     with np.errstate(over="ignore", invalid="ignore"):  # a sum, a range, a slope or what is between two values may be beyond a double
-        groups = _Groups(starts, counts, times_ms, values)
+        groups = _Groups(starts, counts, times_ms, values, activation_k)
         return {name: getattr(groups, name) for name in TRAILING if name in wanted}
 
 
 class _Groups:
     """What is known of some groups, computed when it is asked for: an entry a group, but an entry a reading in what is made of `_taken`."""
 
-    def __init__(self, starts: Integers, counts: Integers, times_ms: Integers, values: Floats) -> None:
+    def __init__(self, starts: Integers, counts: Integers, times_ms: Integers, values: Floats, activation_k: float) -> None:
+        self.activation_k = activation_k
         self.starts, self.counts, self.times_ms, self.values = starts, counts, times_ms, values
         self.offsets = np.cumsum(counts) - counts  # of each group in what is taken
 
@@ -125,10 +132,10 @@ class _Groups:
         """Mean kinetic temperature (ICH Q1A; USP <1079.2>): that at which, all the time, as much would have degraded.
 
         Each reading counts for half the time to the one before and half that to the one after, the first and the last for as much on
-        their other side: at even intervals all count the same. The heat of activation over the gas constant is 10,000 K: 83.144 kJ/mol,
-        the customary value.
+        their other side: at even intervals all count the same. The heat of activation over the gas constant is 10,000 K where nobody
+        says otherwise: 83.144 kJ/mol, the customary value.
         """
-        times_ms = self.times_ms[self._at].astype(np.float64)
+        activation_k, times_ms = self.activation_k, self.times_ms[self._at].astype(np.float64)
         first, last = self.offsets, self.offsets + self.counts - 1
         second, last_but_one = np.minimum(first + 1, last), np.maximum(last - 1, first)
         before, after = times_ms.copy(), times_ms.copy()
@@ -137,9 +144,9 @@ class _Groups:
         after[last] = 2 * times_ms[last] - times_ms[last_but_one]
         weights = after - before
         weights += self._each(np.where(self._over(np.add, weights) > 0, 0.0, 1.0))  # one reading, or all of one time
-        speed = np.exp(ACTIVATION_K / KELVIN_0 - ACTIVATION_K / np.maximum(self._taken + KELVIN_0, 1.0))
+        speed = np.exp(activation_k / KELVIN_0 - activation_k / np.maximum(self._taken + KELVIN_0, 1.0))
         mean = self._over(np.add, weights * speed) / self._over(np.add, weights)
-        kinetic = ACTIVATION_K / (ACTIVATION_K / KELVIN_0 - np.log(mean)) - KELVIN_0
+        kinetic = activation_k / (activation_k / KELVIN_0 - np.log(mean)) - KELVIN_0
         return np.minimum(np.maximum(kinetic, self.min), self.max) + 0.0
 
     @property

@@ -46,6 +46,7 @@ def _fields(rule: Rule) -> Iterator[tuple[str, str]]:
     both = sides(rule)
     yield "when", str(rule.when) if isinstance(rule.when, Silence) else both[0].text() if both else ""
     held = format_duration(rule.for_ms)
+    held = f"limit({rule.for_limit[0]}, {held})" if rule.for_limit else held
     yield "for", f"{held} within {format_duration(rule.within_ms)}" if rule.within_ms else held
     yield "max gap", "by kind" if rule.max_gap_ms is None else format_duration(rule.max_gap_ms)
     clear = "something is received" if both is None else both[1].text()

@@ -80,11 +80,13 @@ class Signal(NamedTuple):
     derived: Derived | None = None
     where: Where | None = None  # of a distance
     held: Held | None = None  # of accumulated time
+    activation: float = 0.0  # of a mean kinetic temperature, the heat of activation, kJ/mol; 0: the customary one
 
     def __str__(self) -> str:
         if not self.aggregate or self.aggregate in WITHOUT_METRIC:
             return self.metric
-        return f"{self.aggregate}({self.metric}, {self.window or format_duration(self.trailing_ms)})"
+        activation = f", {self.activation:g} kJ/mol" if self.activation else ""
+        return f"{self.aggregate}({self.metric}, {self.window or format_duration(self.trailing_ms)}{activation})"
 
     @property
     def reach_ms(self) -> int:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.aggregates import summarise
+from rules.aggregates import ACTIVATION_K, summarise
 from rules.columns import FOREVER, NEVER, Flags, Floats, Integers
 from rules.combining import FIRST_STEP
 from rules.condition import CLEARS, HOLDS, SCORE, Comparison, Expression, Held, Logic, Signal, Where
@@ -35,6 +35,7 @@ Truth = NDArray[np.int8]
 NO_ROW = -1
 COVERING = {"slope", "delta", "rate", "mkt"}
 COMBINE = {"and": np.logical_and, "or": np.logical_or}
+GAS_CONSTANT = 8.31446261815324  # J/(mol K), CODATA 2018
 HOUR_MS, DIGITS = 3_600_000, 9
 ROUNDING = 6  # digits to which a value over its resolution is taken before it is rounded half up: 35.05 / 0.1 is 350.49999
 
@@ -285,7 +286,9 @@ class _Asked:
 def trailing(past: MetricPast, signal: Signal, rows: Integers, times_ms: Integers) -> tuple[Floats, Integers]:
     """Return a trailing aggregate at each (row, time), NaN where it is not defined, and the position of what was journalled last of it."""
     part = past.between(rows, times_ms - signal.trailing_ms + 1, times_ms + 1)
-    values = summarise(part.starts, part.counts, part.times_ms, part.values, (signal.aggregate,))[signal.aggregate].astype(np.float64)
+    activation_k = signal.activation * 1000 / GAS_CONSTANT if signal.activation else ACTIVATION_K
+    summary = summarise(part.starts, part.counts, part.times_ms, part.values, (signal.aggregate,), activation_k)
+    values = summary[signal.aggregate].astype(np.float64)
     if signal.aggregate in COVERING:  # of readings that span half of what is asked
         covered = part.times_ms[part.starts + part.counts - 1] - part.times_ms[part.starts]
         values = np.where(2 * covered >= signal.trailing_ms, values, np.nan)

@@ -108,7 +108,7 @@ def _rule(model: RuleModel, words: Words) -> Rule:
     return Rule(
         id=model.id,
         when=when,
-        for_ms=model.for_ if model.accumulated is None else model.accumulated[0],
+        for_ms=model.for_ if model.accumulated is None else model.accumulated.amount_ms,
         max_gap_ms=model.max_gap,
         clear_when=clear,
         clear_for_ms=model.clear_for_ms(),
@@ -117,7 +117,8 @@ def _rule(model: RuleModel, words: Words) -> Rule:
         kind=model.applies_to.kind,
         tags=tuple(sorted(model.applies_to.tags.items())),
         message=model.message or _default_message(when, "since" if model.steps else "started_at"),
-        within_ms=0 if model.accumulated is None else model.accumulated[1],
+        within_ms=0 if model.accumulated is None else model.accumulated.within_ms,
+        for_limit=None if model.accumulated is None or not model.accumulated.limit else model.accumulated[2:],
         shadow=model.mode == "shadow",
         steps=tuple(
             Step(pair.when, item.for_, pair.clear, item.clear_for_ms(), item.severity)

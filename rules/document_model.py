@@ -60,22 +60,34 @@ class Clear(Strict):
     for_: Duration = Field(0, alias="for")
 
 
-def _amount_within(text: Any) -> tuple[int, int]:
+class Amount(NamedTuple):
+    """How much must be proved within a trailing span; `limit`, the tag of a subject whose own number of `unit_ms` takes its place."""
+
+    amount_ms: int
+    within_ms: int
+    limit: str = ""
+    unit_ms: int = 0
+
+
+def _amount_within(text: Any) -> Amount:
     match = re.fullmatch(r"\s*(.+?)\s+within\s+(.+?)\s*", text) if isinstance(text, str) else None
     if match is None:
-        msg = "must be an amount and a span, like `10 h within 7 d`"
+        msg = "must be an amount and a span, like `10 h within 7 d` or `limit(stability_budget, 72 h) within 60 d`"
         raise ValueError(msg)
-    amount, within = parse_duration(match[1]), parse_duration(match[2])
+    own = re.fullmatch(r"limit\(\s*([a-z][a-z0-9_]*)\s*,\s*(.+?)\s*\)", match[1])
+    written = own[2] if own else match[1]
+    amount, within = parse_duration(written), parse_duration(match[2])
     if not 0 < amount <= within:
         msg = "the amount must be more than 0 and no longer than the span"
         raise ValueError(msg)
-    return amount, within
+    return Amount(amount, within, own[1], parse_duration(f"1 {written.lstrip('0123456789. ')}")) if own else Amount(amount, within)
 
 
 Accumulated = Annotated[
-    tuple[int, int], BeforeValidator(_amount_within), WithJsonSchema({"type": "string", "examples": ["10 h within 7 d"]})
+    Amount,
+    BeforeValidator(_amount_within),
+    WithJsonSchema({"type": "string", "examples": ["10 h within 7 d", "limit(stability_budget, 72 h) within 60 d"]}),
 ]
-
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Leg = Literal["at origin", "in transit", "at destination"]

@@ -36,6 +36,9 @@ MAX_TEXT = 1000
 MAX_COMPARISONS = 30
 MAX_DEPTH = 20
 
+LEAST_ACTIVATION, MOST_ACTIVATION = 20.0, 300.0
+"""Plausible heats of activation, kJ/mol: wide around the customary 83.144. What is outside is a slip of the unit."""
+
 INSIDE = "inside"
 SPECIAL_UNITS = {SCORE: "{score}", DISTANCE: "m", ACCUMULATED: "h"}
 NO_PLACES: Mapping[str, Place] = {}
@@ -123,6 +126,17 @@ class _Reader(Transformer[Token, Condition]):
     def trailing(self, parts: list[Token | int]) -> Signal:
         function, metric, span = self._over(parts, TRAILING)
         return Signal(metric, function, trailing_ms=span)
+
+    def kinetic(self, parts: list[Any]) -> Signal:
+        *over, energy = parts
+        if over[0] != "mkt":
+            msg = f"a heat of activation is of `mkt`, not of `{over[0]}`"
+            raise _Misread(msg, over[0])
+        activation = float(energy)
+        if not LEAST_ACTIVATION <= activation <= MOST_ACTIVATION:
+            msg = f"a heat of activation is {LEAST_ACTIVATION:g} to {MOST_ACTIVATION:g} kJ/mol, not {energy}"
+            raise _Misread(msg, energy)
+        return self.trailing(over)._replace(activation=activation)
 
     def windowed(self, parts: list[Token | int]) -> Signal:
         function, metric, size, every = *self._over(parts, AGGREGATES), parts[3]

@@ -1,6 +1,7 @@
 """A rule, as a validated value: for whom it is, when it fires and when it clears."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from rules.condition import Comparison, Silence
@@ -59,6 +60,7 @@ class Rule(NamedTuple):
     steps: tuple[Step, ...] = ()  # by severity, all above the rule's own
     schedule: Schedule | None = None  # when it judges; None: always
     latching: bool = False  # somebody must look, also when it is over
+    for_limit: tuple[str, int] | None = None  # of accumulated time: the tag whose number takes the place of `for_ms`, and its unit in ms
 
     def applies_to(self, kind: str, tags: Mapping[str, str]) -> bool:
         """Return whether the rule is for a subject."""
@@ -68,8 +70,14 @@ class Rule(NamedTuple):
         """Return the rule with the limits of a subject."""
         if not isinstance(self.when, Comparison) or self.clear_when is None:
             return self
+        for_ms = self.for_ms
+        if self.for_limit is not None:
+            with suppress(KeyError, ValueError, OverflowError):
+                own_ms = round(float(tags[self.for_limit[0]]) * self.for_limit[1])
+                for_ms = own_ms if 0 < own_ms <= self.within_ms else for_ms
         steps = (step._replace(when=step.when.of_subject(tags), clear_when=step.clear_when.of_subject(tags)) for step in self.steps)
-        return self._replace(when=self.when.of_subject(tags), clear_when=self.clear_when.of_subject(tags), steps=tuple(steps))
+        when, clear_when = self.when.of_subject(tags), self.clear_when.of_subject(tags)
+        return self._replace(when=when, clear_when=clear_when, for_ms=for_ms, steps=tuple(steps))
 
     def gap_ms(self, kind: str) -> int:
         """Return the longest time between two readings that still proves something, milliseconds."""
@@ -100,7 +108,7 @@ class Rule(NamedTuple):
     @property
     def meaning(self) -> tuple[object, ...]:
         """What the rule decides, without how it is told: state is kept over a change of rules where this is unchanged."""
-        what = self.when, self.for_ms, self.max_gap_ms, self.clear_when, self.clear_for_ms, self.within_ms, self.steps
+        what = self.when, self.for_ms, self.max_gap_ms, self.clear_when, self.clear_for_ms, self.within_ms, self.for_limit, self.steps
         return (self.id, self.kind, self.tags, self.schedule, *what)
 
 

@@ -1,5 +1,6 @@
 """Conditions combined, and scores, against brute force: every late, doubled and shuffled reading, several devices, restarts."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -205,3 +206,20 @@ def test_conditions_combined_are_told_as_their_definitions_say(case, restart_aft
 
     assert told(events) == expected(case)
     check_history(events)
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"), [("", 30.1479), (", 83.144 kJ/mol", 30.1478), (", 40 kJ/mol", 28.7787), (", 150 kJ/mol", 31.6454)]
+)
+def test_the_heat_of_activation_of_a_mean_kinetic_temperature_can_be_set(activation, expected):
+    """Half the time at 20 and half at 35 degC; by the formula of USP <1079.2>, worked out on its own."""
+    ratio = float(activation.split()[1]) * 1000 / 8.31446261815324 if activation else 10_000.0
+    speeds = [math.exp(-ratio / (temperature + 273.15)) for temperature in (20.0, 35.0)]
+    assert -ratio / math.log(sum(speeds) / 2) - 273.15 == pytest.approx(expected, abs=1e-4)
+    shard = Shard(f"rules: [{{id: r, when: 'mkt(temperature, 100 s{activation}) > {expected - 0.01:.4f} Cel', severity: info}}]")
+    for number in range(10):
+        shard.messages(number * 10, ("shipment", "d", number * 10, {"temperature": 20.0 if number < 5 else 35.0}))
+
+    [event] = [event for outcome in shard.outcomes for event in outcome.alerts]
+    assert (event.signal, event.time_ms) == (f"mkt(temperature, 100 s{activation})", START_MS + 90_000)
+    assert event.value == pytest.approx(expected, abs=1e-4)

@@ -152,3 +152,14 @@ def test_a_schedule_is_shown_as_it_is_written():
 
     assert str(rules.rules[0].schedule) == "at origin; sat, sun 22:00-06:00 UTC"
     assert str(Schedule()) == "always"
+
+
+def test_a_shipment_has_its_own_budget_of_time_out_of_range():
+    """What was used is remembered as spans of time, however long ago it was; the readings themselves need not be."""
+    rule = (
+        "rules: [{id: r, when: temperature > 8 Cel, accumulated: 'limit(budget, 72 h) within 60 d', max_gap: 30 min, severity: critical}]"
+    )
+    seen = [(minute * 60, 9.0 if minute % 60 < 30 else 5.0) for minute in range(0, 6 * 60, 10)]  # 20 minutes are proved in each hour
+    for budget, expected in (("1", 2 * 60 + 20), ("0.5", 60 + 10), ("nothing", None), ("-1", None)):
+        events = fed(rule, *seen, devices=[{"device": "d", "kind": "shipment", "subject": "s", "tags": {"budget": budget}}])
+        assert (events[0].time_ms - START_MS) // 60_000 == expected if expected else not events
