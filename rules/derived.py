@@ -21,6 +21,7 @@ from rules.aggregates import ACTIVATION_K, summarise
 from rules.columns import FOREVER, NEVER, Flags, Floats, Integers
 from rules.combining import FIRST_STEP
 from rules.condition import CLEARS, HOLDS, SCORE, Comparison, Expression, Held, Logic, Signal, Where
+from rules.geometry import distances_m
 from rules.lifecycle import COMPARE, Observations, holds_all
 from rules.metrics import MetricTable, Subject
 from rules.past import MetricPast
@@ -220,7 +221,7 @@ class _Asked:
         for place in dict.fromkeys(places):
             if place is not None:
                 there = together & np.array([other == place for other in places])
-                values[there] = place.distances_m(latitude.values[there], longitude.values[there])
+                values[there] = distances_m(place, latitude.values[there], longitude.values[there])
         return latitude._replace(values=values)
 
     def _accumulated(self, held: Held) -> At:

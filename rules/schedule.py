@@ -6,7 +6,7 @@ from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from rules.columns import FOREVER, NEVER
+from rules.registry import ALWAYS_FROM_MS, ALWAYS_UNTIL_MS
 from telemetry.clock import parse_ms
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -55,7 +55,9 @@ class Schedule(NamedTuple):
 
     def of_subject(self, tags: Mapping[str, str]) -> Active:
         """Return when it judges a subject."""
-        spans = tuple(span for name, span in legs_of(tags).items() if name in self.legs) if self.legs else ((NEVER, FOREVER),)
+        spans = (
+            tuple(span for name, span in legs_of(tags).items() if name in self.legs) if self.legs else ((ALWAYS_FROM_MS, ALWAYS_UNTIL_MS),)
+        )
         return Active(self.hours, spans)
 
     def __str__(self) -> str:
@@ -71,10 +73,10 @@ def legs_of(tags: Mapping[str, str]) -> dict[str, tuple[int, int]]:
     """Return when a shipment is on which leg, `[from, until)`. Where its tags do not say, every leg is possible at all times."""
     departed_ms, arrived_ms = (_instant(tags.get(name)) for name in (DEPARTED_AT, ARRIVED_AT))
     if departed_ms is None and arrived_ms is None:
-        return dict.fromkeys(LEGS, (NEVER, FOREVER))
-    until_ms = FOREVER if arrived_ms is None else arrived_ms
-    since_ms = NEVER if departed_ms is None else departed_ms
-    return {AT_ORIGIN: (NEVER, since_ms), IN_TRANSIT: (since_ms, until_ms), AT_DESTINATION: (until_ms, FOREVER)}
+        return dict.fromkeys(LEGS, (ALWAYS_FROM_MS, ALWAYS_UNTIL_MS))
+    until_ms = ALWAYS_UNTIL_MS if arrived_ms is None else arrived_ms
+    since_ms = ALWAYS_FROM_MS if departed_ms is None else departed_ms
+    return {AT_ORIGIN: (ALWAYS_FROM_MS, since_ms), IN_TRANSIT: (since_ms, until_ms), AT_DESTINATION: (until_ms, ALWAYS_UNTIL_MS)}
 
 
 def minutes(text: str) -> tuple[int, int]:

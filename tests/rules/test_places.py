@@ -9,6 +9,7 @@ import pytest
 
 from rules.condition import Comparison, Logic, Signal
 from rules.document import compile_rules
+from rules.geometry import distances_m
 from rules.parsing import parse_condition
 from rules.places import Place
 from telemetry.alert import AlertEvent
@@ -21,7 +22,7 @@ CORRIDOR = Place(((50.0, 8.0), (50.0, 9.0)), 2000.0)
 
 
 def away(place: Place, *positions: tuple[float, float]) -> list[float]:
-    return place.distances_m(*np.array(positions).T).tolist()
+    return distances_m(place, *np.array(positions).T).tolist()
 
 
 def test_great_circles_are_as_long_as_they_are_known_to_be():
