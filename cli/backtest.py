@@ -1,29 +1,19 @@
 """`vitalane backtest`: what rules would have told over a journal or a file, and how that differs from what other rules tell."""
 
 import json
-import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from cli.backtest_page import page
-from cli.configuration import Configuration, read_configuration, registry
-from cli.exits import Unreachable
-from cli.places import telemetry_path
-from cli.readings_file import read_csv
+from cli.past import Source, source_options
 from cli.rules_files import loaded
-from rules import backtest as running
-from rules.backtest import Done, Measured
-from rules.control import DEFAULT_SETTINGS
+from rules.backtest import Done
 from rules.episodes import DAY_MS, Difference, Episode, differences, final_episodes, totals
-from rules.rule import RuleSet
-from telemetry.clock import format_ms, parse_ms
-from telemetry.errors import ConfigError, Problem
-from telemetry.metrics import CATALOGUE
+from telemetry.clock import format_ms
 
 
 class Tested(NamedTuple):
@@ -31,75 +21,6 @@ class Tested(NamedTuple):
 
     done: Done
     episodes: list[Episode]
-
-
-class Source(NamedTuple):
-    """Where the readings of the past are, and which of them count."""
-
-    name: str  # journal, or a file
-    config_file: Path | None
-    span: tuple[int, int | None]  # since, until (exclusive)
-    kind: str
-    tags: dict[str, str]
-
-    def readings(self) -> list[Measured]:
-        """Return the readings of a file, none where the source is a journal."""
-        if self.name == "journal":
-            return []
-        configuration = self._configuration()
-        own = [] if configuration is None else registry(configuration).own_metrics()
-        found = read_csv(Path(self.name), self.kind, CATALOGUE | {metric.name: metric for metric in own})
-        since_ms, until_ms = self.span
-        return [item for item in found if since_ms <= item.time_ms and (until_ms is None or item.time_ms < until_ms)]
-
-    def run(self, rules: RuleSet | None) -> Done:
-        """Run rules, without any a journal's own. Raises ConfigError where that cannot be."""
-        if self.name != "journal":
-            if rules is None:
-                raise ConfigError([Problem("backtest", 0, 0, "--rules", "a file has no rules of its own: name some")])
-            readings = self.readings()
-            names = sorted({(item.kind, item.device) for item in readings})
-            devices = [{"device": name, "kind": kind, "subject": name, "tags": self.tags} for kind, name in names]
-            return running.run(readings, rules, DEFAULT_SETTINGS, devices)
-        from flows.replay import replay
-
-        configuration = self._configuration()
-        if configuration is None:
-            message = "name the configuration of the journal with -c, or a file with --from"
-            raise ConfigError([Problem("backtest", 0, 0, "--config", message)])
-        path = telemetry_path(configuration.data_dir)
-        if not path.exists():
-            msg = f"there is no journal in {configuration.data_dir} yet: `vitalane up` makes it"
-            raise Unreachable(msg)
-        with _Progress() as progress:
-            return replay(path, configuration.settings.partitions, rules, since_ms=self.span[0], until_ms=self.span[1], progress=progress)
-
-    def _configuration(self) -> Configuration | None:
-        return None if self.config_file is None else read_configuration(self.config_file)
-
-
-def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say where readings are; it gets them as `source`."""
-    options = [
-        click.option("--from", "from_name", default="journal", show_default=True, metavar="journal|FILE.csv", help="The readings."),
-        click.option("-c", "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Its journal and registry."),
-        click.option("--since", metavar="TIME", help="From this time on (RFC 3339, or a day)."),
-        click.option("--until", metavar="TIME", help="Until this time, exclusive."),
-        click.option("--kind", default="shipment", show_default=True, help="Of a file: what its devices watch, where no column says."),
-        click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Of a file: a tag of every subject."),
-    ]
-
-    @wraps(command)
-    def with_source(
-        *, from_name: str, config_file: Path | None, since: str | None, until: str | None, kind: str, tags: Sequence[str], **others: Any
-    ) -> Any:
-        span = _instant(since, "--since", 0), _instant(until, "--until", None)
-        return command(source=Source(from_name, config_file, span, kind, _tags(tags)), **others)
-
-    decorated: Callable[..., Any] = with_source
-    for option in reversed(options):
-        decorated = option(decorated)
-    return decorated
 
 
 @click.command()
@@ -127,28 +48,6 @@ def backtest(*, rules_files: Sequence[str], against_files: Sequence[str], source
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
         click.echo("\n".join(written(report)))
-
-
-class _Progress:
-    """A line of progress on a terminal: readings so far, and how many a second."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.shown_s = 0.0
-        self.terminal = sys.stderr.isatty()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.terminal and self.shown_s:
-            click.echo("\r\x1b[K", err=True, nl=False)
-
-    def __call__(self, rows: int, readings: int) -> None:
-        elapsed_s = time.perf_counter() - self.began
-        if self.terminal and elapsed_s - self.shown_s > 0.2:
-            self.shown_s = elapsed_s
-            click.echo(f"\r\x1b[K{rows} rows, {readings} readings, {readings / elapsed_s:,.0f}/s", err=True, nl=False)
 
 
 def reported(after: Tested, before: Tested | None, took_s: float) -> dict[str, Any]:
@@ -219,19 +118,3 @@ def _plain(item: Episode) -> dict[str, Any]:
 def _difference(item: Difference) -> dict[str, Any]:
     sides = {name: None if one is None else _plain(one) for name, one in (("before", item.before), ("after", item.after))}
     return {"what": list(item.what), **sides}
-
-
-def _tags(given: Sequence[str]) -> dict[str, str]:
-    wrong = [text for text in given if "=" not in text]
-    if wrong:
-        raise ConfigError([Problem("backtest", 0, 0, "--tag", f"{wrong[0]!r} is no tag: write name=value")])
-    return dict(text.split("=", 1) for text in given)
-
-
-def _instant(text: str | None, option: str, default: Any) -> Any:
-    if text is None:
-        return default
-    try:
-        return parse_ms(text if "T" in text else f"{text}T00:00:00Z")
-    except ValueError as error:
-        raise ConfigError([Problem("backtest", 0, 0, option, str(error))]) from error

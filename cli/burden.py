@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from cli.backtest import Source, source_options
+from cli.past import Source, source_options
 from cli.rules_files import loaded
 from rules.burden import burden as burden_of
 from rules.episodes import final_episodes

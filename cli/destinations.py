@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from cli.settings import Chat, Destination, Mail, Mqtt, Terminal, Webhook
 from documents import Tree, validate
 from sinks.sink import Channel, Compose, Store
 from telemetry.errors import ConfigError, Problem, VitalaneError
+
+if TYPE_CHECKING:
+    from sinks.influxdb_past import InfluxPast
 
 KEY_FILE = "pseudonyms.key"
 
@@ -132,6 +136,17 @@ def _mqtt(configuration: Configuration, name: str, entry: Mqtt, compose: Compose
         protocol=entry.protocol,
         timeout_s=entry.timeout / 1000,
     )
+
+
+def influxdb_past(configuration: Configuration) -> "InfluxPast":
+    """Return what asks the configured InfluxDB for readings. Raises ConfigError where none is configured."""
+    from sinks.influxdb_past import InfluxPast
+
+    influx = configuration.settings.stores.influxdb
+    if influx is None:
+        raise ConfigError(configuration.problem(("stores",), "there is no `influxdb` among the stores").problems)
+    token, ca = configuration.secret(("stores", "influxdb", "token"), influx.token), _file(configuration.folder, influx.ca)
+    return InfluxPast(influx.url, influx.bucket, token, timeout_s=influx.timeout / 1000, ca=ca)
 
 
 def stores(configuration: Configuration) -> dict[str, Callable[[], Store]]:

@@ -1,8 +1,10 @@
-"""Readings of a CSV file, in the order of their times: one a row (`time, device, metric, value`), or one column a metric."""
+"""Readings of a CSV or Parquet file, in the order of their times: one a row (`time, device, metric, value`), or one column a metric."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rules.backtest import Measured
 from telemetry.clock import parse_ms
@@ -12,6 +14,31 @@ from telemetry.metrics import Metric
 TIME, DEVICE, METRIC, VALUE, KIND = "time", "device", "metric", "value", "kind"
 MAX_ROWS = 100_000_000
 EPOCH_S_BELOW = 100_000_000_000  # a plain number below this is in seconds, else in milliseconds
+
+
+def read_file(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list[Measured]:
+    """Return all readings of a file, sorted by time. Raises ConfigError where it cannot be read."""
+    return (read_parquet if path.suffix == ".parquet" else read_csv)(path, kind, catalogue)
+
+
+def read_parquet(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list[Measured]:
+    """Return all readings of a Parquet file with the columns of a CSV file, sorted by time; a time may be a timestamp, too."""
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise ConfigError([Problem(str(path), 0, 0, "", "Parquet files need the package `pyarrow`: install it")]) from error
+    try:
+        with ParquetFile(path) as file:
+            metrics = _metrics(path, file.schema_arrow.names, catalogue)
+            number, found = 0, list[Measured]()
+            for batch in file.iter_batches(batch_size=65_536):
+                for row in batch.to_pylist():
+                    number += 1
+                    found += _placed(path, number, row, kind, metrics, catalogue)
+            return sorted(found)
+    except (OSError, ArrowException) as error:
+        raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {error}")]) from error
 
 
 def read_csv(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list[Measured]:
@@ -28,23 +55,33 @@ def read_csv(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list[Mea
 def _readings(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> Iterator[Measured]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        names = reader.fieldnames or []
-        metrics = [name for name in names if name in catalogue]
-        if TIME not in names or not (metrics or {METRIC, VALUE} <= set(names)):
-            message = (
-                f"has the columns {', '.join(names) or '(none)'}: it needs `time`, and `metric` and `value` or a column for each metric"
-            )
-            raise ConfigError([Problem(str(path), 1, 1, "", message)])
+        metrics = _metrics(path, reader.fieldnames or [], catalogue)
         for row in reader:
-            try:
-                yield from _of_row(row, kind, metrics, catalogue)
-            except (ValueError, KeyError, TypeError) as error:
-                raise ConfigError([Problem(str(path), reader.line_num, 1, "", str(error))]) from error
+            yield from _placed(path, reader.line_num, row, kind, metrics, catalogue)
             if reader.line_num > MAX_ROWS:
                 raise ConfigError([Problem(str(path), reader.line_num, 1, "", f"has more than {MAX_ROWS} rows")])
 
 
-def _of_row(row: Mapping[str, str], kind: str, metrics: list[str], catalogue: Mapping[str, Metric]) -> Iterator[Measured]:
+def _metrics(path: Path, names: Sequence[str], catalogue: Mapping[str, Metric]) -> list[str]:
+    """Return the columns that are metrics, none where a row is of one. Raises ConfigError where these columns are no readings."""
+    metrics = [name for name in names if name in catalogue]
+    if TIME in names and (metrics or {METRIC, VALUE} <= set(names)):
+        return metrics
+    message = f"has the columns {', '.join(names) or '(none)'}: it needs `time`, and `metric` and `value` or a column for each metric"
+    raise ConfigError([Problem(str(path), 1, 1, "", message)])
+
+
+def _placed(
+    path: Path, line: int, row: Mapping[str, Any], kind: str, metrics: list[str], catalogue: Mapping[str, Metric]
+) -> list[Measured]:
+    """Return the readings of a row. Raises ConfigError with its line where it cannot be read."""
+    try:
+        return list(_of_row(row, kind, metrics, catalogue))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError([Problem(str(path), line, 1, "", str(error))]) from error
+
+
+def _of_row(row: Mapping[str, Any], kind: str, metrics: list[str], catalogue: Mapping[str, Metric]) -> Iterator[Measured]:
     time_ms, device = _time(row[TIME]), row.get(DEVICE) or "device"
     if not metrics:
         if row[METRIC] not in catalogue:
@@ -53,11 +90,16 @@ def _of_row(row: Mapping[str, str], kind: str, metrics: list[str], catalogue: Ma
         yield Measured(time_ms, row.get(KIND) or kind, device, row[METRIC], float(row[VALUE]))
         return
     for name in metrics:
-        if row[name]:
+        if row[name] not in {"", None}:
             yield Measured(time_ms, row.get(KIND) or kind, device, name, float(row[name]))
 
 
-def _time(text: str) -> int:
+def _time(text: Any) -> int:
+    if isinstance(text, datetime):
+        if text.tzinfo is None:
+            msg = f"the time {text} names no time zone"
+            raise ValueError(msg)
+        return round(text.timestamp() * 1000)
     try:
         number = float(text)
     except ValueError:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from cli.backtest import Source, source_options
+from cli.past import Source, source_options
 from cli.rules_files import loaded
 from documents import format_duration, parse_duration
 from rules.sweep import Cell

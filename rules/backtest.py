@@ -6,7 +6,7 @@ journal go to the shards of their subjects, as they do live (`flows/replay.py`).
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -17,11 +17,18 @@ from rules.rule import RuleSet
 from telemetry.alert import AlertEvent
 from telemetry.readings import Decoded, Packets
 
-BATCH_MS = 30_000
+BATCH_MS, SHORTEST_BATCH_MS = 30_000, 1000
+"""Readings of one such part of time make a row, received at its end, whoever else has readings then."""
+
+SILENCE_SHARE = 20  # of the shortest silence that a rule watches a part of time is this much, at most
 BATCH_READINGS = 5_000
 TICK_MS = 60_000
 MAX_TICKS = 1_000  # in one gap between readings
 END_MS = 10 * 60_000  # windows close, grace is over
+
+
+Progress = Callable[[int, int], None]
+"""Told (rows so far, readings so far)."""
 
 
 class Measured(NamedTuple):
@@ -50,13 +57,20 @@ def run(
     rules: RuleSet,
     settings: Settings = DEFAULT_SETTINGS,
     devices: Sequence[Mapping[str, Any]] = (),
+    *,
+    span: tuple[int, int] | None = None,
+    progress: Progress | None = None,
 ) -> Done:
-    """Run rules over readings in the order of their times. A reading is received when it is measured."""
+    """Run rules over readings in the order of their times. A reading is received when it is measured.
+
+    `span` is the time, milliseconds, that the run covers where that is more than its readings do.
+    """
+    batch_ms = _batch_ms(rules)
     evaluator, events, offset, first_ms, last_ms = Evaluator(0, 1), list[AlertEvent](), 0, 0, 0
     settings = settings._replace(store_readings=False)
-    for now_ms, decoded in batches(readings):
+    for number, (now_ms, decoded) in enumerate(batches(readings, batch_ms)):
         if not offset:
-            first_ms = last_ms = int(decoded.packets.times_ms[0])
+            first_ms = last_ms = int(decoded.packets.times_ms[0]) if span is None else span[0]
             for body in (settings_record(settings), registry_record(devices), rules_record(rules, "backtest")):
                 events += evaluator.on_control(offset, first_ms, body).alerts
                 offset += 1
@@ -68,14 +82,19 @@ def run(
         evaluator.take_history()
         offset += count
         last_ms = now_ms
+        if progress is not None:
+            progress(number, offset)
+    for tick_ms in ticks(last_ms, _received_ms(span[1], batch_ms)) if span is not None and offset else ():
+        events += evaluator.on_tick(offset, tick_ms).alerts
+        offset, last_ms = offset + 1, tick_ms
     if offset:  # windows close; that the file is at its end is no silence
         silences = {rule.id for rule in rules.rules if isinstance(rule.when, Silence)}
         events += [event for event in evaluator.on_tick(offset, last_ms + END_MS).alerts if event.rule not in silences]
     return Done(events, evaluator.counts["accepted"], dict(evaluator.quarantined), first_ms, last_ms, evaluator.subjects())
 
 
-def batches(readings: Iterable[Measured]) -> Iterator[tuple[int, Decoded]]:
-    """Return readings in rows, each with the time of its newest one. Raises ValueError where they are not in the order of their times."""
+def batches(readings: Iterable[Measured], batch_ms: int = BATCH_MS) -> Iterator[tuple[int, Decoded]]:
+    """Return readings in rows, each with when it is received. Raises ValueError where they are not in the order of their times."""
     left, newest_ms = iter(readings), 0
     while chunk := list(islice(left, BATCH_READINGS)):
         times_ms = [item[0] for item in chunk]
@@ -84,9 +103,20 @@ def batches(readings: Iterable[Measured]) -> Iterator[tuple[int, Decoded]]:
             raise ValueError(msg)
         newest_ms, begin = times_ms[-1], 0
         while begin < len(chunk):
-            end = bisect_left(times_ms, times_ms[begin] + BATCH_MS, begin)
-            yield times_ms[end - 1], _decoded(chunk[begin:end], times_ms[begin:end])
+            now_ms = _received_ms(times_ms[begin], batch_ms)
+            end = bisect_left(times_ms, now_ms + 1, begin)
+            yield now_ms, _decoded(chunk[begin:end], times_ms[begin:end])
             begin = end
+
+
+def _received_ms(time_ms: int, batch_ms: int) -> int:
+    """Return when a reading of a time is received: with all others of its part of time."""
+    return (time_ms // batch_ms + 1) * batch_ms - 1
+
+
+def _batch_ms(rules: RuleSet) -> int:
+    silences = [rule.when.duration_ms for rule in rules.rules if isinstance(rule.when, Silence)]
+    return max(SHORTEST_BATCH_MS, min([BATCH_MS, *(length // SILENCE_SHARE for length in silences)]))
 
 
 def _decoded(readings: Sequence[Measured], times_ms: Sequence[int]) -> Decoded:

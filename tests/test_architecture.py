@@ -39,9 +39,10 @@ HOMES = {
     "numpy": {"rules", "flows", "simulators"},
     "paho": {"ingest.mqtt", "ingest.tap", "sinks.mqtt", "simulators.publish"},
     "pwdlib": {"cli.broker"},
+    "pyarrow": {"cli.readings_file"},
     "pydantic": {"documents", "rules", "alerts", "cli"},
     "rich": {"cli"},
-    "urllib3": {"sinks.webhook", "sinks.influxdb"},
+    "urllib3": {"sinks.webhook", "sinks.influxdb", "sinks.influxdb_past"},
     "yaml": {"documents", "cli.config"},
 }
 

@@ -115,7 +115,7 @@ def test_a_file_that_is_wrong_is_explained(tmp_path: Path, text: str, said: str)
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--from", "nowhere.csv"], 2, "a file has no rules of its own"),
+        (["--from", "nowhere.csv"], 2, "only a journal has rules of its own"),
         (["--from", "nowhere.csv", "--rules", "demo"], 2, "nowhere.csv: cannot be read"),
         ([], 2, "name the configuration of the journal with -c"),
         (["--from", "x.csv", "--rules", "demo", "--since", "yesterday"], 2, "--since"),
