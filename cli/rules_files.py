@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from cli.configuration import read_configuration, rule_set
+from cli.configuration import read_configuration, registry, rule_set
 from cli.exits import CONFIG
-from rules.advice import advice
+from cli.places import telemetry_path
+from rules.advice import Published, advice
 from rules.comparison import Change, changes, shown
 from rules.document import load_rules, pack_names
 from rules.document import schema as rules_schema
@@ -40,14 +41,17 @@ def loaded(files: Sequence[str], config_file: Path | None) -> RuleSet:
 @click.option("--strict", is_flag=True, help="Exit 2 where there is advice, too.")
 @click.option("--json", "as_json", is_flag=True, help="Problems and advice as one JSON object.")
 def check(files: Sequence[str], config_file: Path | None, strict: bool, as_json: bool) -> int:
-    """Check rule FILES (files, folders, packs): every problem with its line and a caret, then advice; exit 2 where there are problems."""
+    """Check rule FILES (files, folders, packs): every problem with its line and a caret, then advice; exit 2 where there are problems.
+
+    With a configuration (-c) that has a journal, the advice knows what its devices publish, and how often.
+    """
     problems: Sequence[Problem] = ()
     rules = None
     try:
         rules = loaded(files, config_file)
     except ConfigError as error:
         problems = error.problems
-    given = [] if rules is None else advice(rules.rules, CATALOGUE)
+    given = [] if rules is None else advice(rules.rules, CATALOGUE, _published(config_file))
     if as_json:
         told = {"problems": [problem._asdict() for problem in problems], "advice": [item._asdict() for item in given]}
         click.echo(json.dumps(told, ensure_ascii=False))
@@ -59,6 +63,20 @@ def check(files: Sequence[str], config_file: Path | None, strict: bool, as_json:
         if rules is not None:
             click.echo(f"{len(rules.rules)} rules are right (version {rules.version})" + (f"; {len(given)} advice" if given else ""))
     return CONFIG if problems or (strict and given) else 0
+
+
+def _published(config_file: Path | None) -> Published | None:
+    """Return what the devices of a configuration publish, as far as its journal says."""
+    if config_file is None:
+        return None
+    configuration = read_configuration(config_file)
+    journal = telemetry_path(configuration.data_dir)
+    if not journal.exists():
+        return None
+    from flows.published import intervals_ms
+
+    own = {metric.name: metric for metric in registry(configuration).own_metrics()}
+    return intervals_ms(journal, configuration.settings.partitions, CATALOGUE | own)
 
 
 def pointed(problem: Problem) -> list[str]:

@@ -3,9 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from documents import format_duration
+from rules.combining import metrics_of
 from rules.condition import BOUNDED, SCORE, Comparison, Expression, Silence
 from rules.rule import Rule
 from telemetry.metrics import Metric
+
+Published = Mapping[tuple[str, str], int | None]
+"""By kind and metric, the usual time between two readings of a device, milliseconds; None where it is not known."""
 
 
 class Advice(NamedTuple):
@@ -13,9 +18,11 @@ class Advice(NamedTuple):
     text: str
 
 
-def advice(rules: Sequence[Rule], catalogue: Mapping[str, Metric]) -> list[Advice]:
-    """Return what somebody who wrote these rules should look at again."""
+def advice(rules: Sequence[Rule], catalogue: Mapping[str, Metric], published: Published | None = None) -> list[Advice]:
+    """Return what somebody who wrote these rules should look at again; `published` is what devices send, where that is known."""
     found = [Advice(rule.id, text) for rule in rules for text in _of_rule(rule, catalogue)]
+    if published is not None:
+        found += [Advice(rule.id, text) for rule in rules for text in _beside(rule, published)]
     first: dict[tuple[object, ...], str] = {}
     for rule in rules:
         same = first.setdefault(rule.meaning[1:], rule.id)
@@ -56,6 +63,28 @@ def _of_rule(rule: Rule, catalogue: Mapping[str, Metric]) -> Iterator[str]:
             yield f"`clear` holds where `when` does, at {both_hold[0]:g} for one: such an alert ends as it begins"
     if rule.within_ms and rule.max_gap_ms is not None and rule.max_gap_ms > rule.within_ms:
         yield "`max_gap` is longer than the span of `accumulated`"
+
+
+def _beside(rule: Rule, published: Published) -> Iterator[str]:
+    """Return what is odd about a rule beside what devices publish."""
+    both = sides(rule)
+    metrics = [rule.when.metric] if isinstance(rule.when, Silence) else metrics_of(rule.when.signal)
+    kinds = [rule.kind] if rule.kind else sorted({kind for kind, _ in published})
+    for metric in dict.fromkeys(metrics):
+        if metric and not any((kind, metric) in published for kind in kinds):
+            yield f"nobody publishes `{metric}`" + (f" of a {rule.kind}" if rule.kind else "")
+    known = [(kind, metric, published.get((kind, metric))) for kind in kinds for metric in metrics]
+    for kind, metric, interval_ms in known:
+        if interval_ms is None:
+            continue
+        usual = f"`{metric}` of a {kind} comes every {format_duration(interval_ms)}"
+        if isinstance(rule.when, Silence):
+            if rule.when.duration_ms <= interval_ms:
+                yield f"it is silent for {format_duration(rule.when.duration_ms)} all the time: {usual}"
+        elif both is not None and rule.for_ms and rule.gap_ms(kind) < interval_ms:
+            yield f"`max_gap` is {format_duration(rule.gap_ms(kind))}, and {usual}: nothing is ever proved"
+        elif 0 < rule.for_ms < interval_ms:
+            yield f"`for` is {format_duration(rule.for_ms)}, and {usual}: the second reading decides"
 
 
 def _around(*comparisons: Comparison) -> list[float]:

@@ -1,8 +1,10 @@
 """What a rule watches: one signal, where all its conditions are of the same one; else a derived signal that says them all."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rules.condition import ACCUMULATED, CLEARS, HAS, HOLDS, SCORE, WITHOUT_METRIC, Comparison, Derived, Expression, Logic, Signal
+from rules.places import LATITUDE, LONGITUDE
 from rules.rule import DEFAULT_MAX_GAP_MS, OTHER_MAX_GAP_MS
 from rules.scores import scores
 
@@ -38,6 +40,18 @@ def watched(
     signal = Signal(when.text(), trailing_ms=reach_ms + 1, derived=derived)
     bits = [(HOLDS, CLEARS), *((FIRST_STEP << 2 * at, 2 * FIRST_STEP << 2 * at) for at in range(len(steps)))]
     return [Pair(Comparison(signal, HAS, holds, ""), Comparison(signal, HAS, clears, "")) for holds, clears in bits]
+
+
+def metrics_of(signal: Signal) -> Sequence[str]:
+    """Return the metrics of which a signal is made."""
+    if signal.derived is None or signal.derived.when is None:
+        if signal.held is not None:
+            return (signal.held.metric,)
+        if signal.where is not None:
+            return LATITUDE, LONGITUDE
+        return scores()[signal.metric].score.metrics if signal.aggregate == SCORE else (signal.metric,)
+    leaves = [leaf for side in signal.derived.sides() for leaf in side.leaves()]
+    return [metric for leaf in leaves for metric in metrics_of(leaf.signal)]
 
 
 def _plain(when: Expression, clear: Expression | None, max_gap_ms: int | None) -> Pair:

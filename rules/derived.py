@@ -10,7 +10,7 @@ nobody needs to ask. Only a signal with a `not` in it, or one of a trailing aggr
 always asked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rules.aggregates import ACTIVATION_K, summarise
 from rules.columns import FOREVER, NEVER, Flags, Floats, Integers
-from rules.combining import FIRST_STEP
+from rules.combining import FIRST_STEP, metrics_of
 from rules.condition import CLEARS, HOLDS, SCORE, Comparison, Expression, Held, Logic, Signal, Where
 from rules.geometry import distances_m
 from rules.lifecycle import COMPARE, Observations, holds_all
@@ -333,18 +333,6 @@ def looked_up(points: Points, values: Floats, resolution: float) -> Floats:
     at = np.searchsorted(np.floor(np.round(bounds / resolution, ROUNDING) + 0.5), charted)
     found: Floats = np.where(np.isnan(values), np.nan, given[np.minimum(at, len(given) - 1)])
     return found
-
-
-def metrics_of(signal: Signal) -> Sequence[str]:
-    """Return the metrics of which a signal is made."""
-    if signal.derived is None or signal.derived.when is None:
-        if signal.held is not None:
-            return (signal.held.metric,)
-        if signal.where is not None:
-            return LATITUDE, LONGITUDE
-        return scores()[signal.metric].score.metrics if signal.aggregate == SCORE else (signal.metric,)
-    leaves = [leaf for side in signal.derived.sides() for leaf in side.leaves()]
-    return [metric for leaf in leaves for metric in metrics_of(leaf.signal)]
 
 
 def _calm(signal: Signal, tags: Mapping[str, str]) -> dict[str, tuple[float, float]]:

@@ -6,6 +6,7 @@ import pytest
 
 from cli.main import run
 from rules.document import pack_names
+from tests.cli.running import decided_world
 from tests.goldens import assert_golden
 
 BAD = Path(__file__).parents[1] / "golden" / "bad-rules"
@@ -112,3 +113,23 @@ def test_nothing_in_a_file_runs(tmp_path: Path) -> None:
     (tmp_path / "code.yaml").write_text(f"rules: !!python/object/apply:os.mkdir ['{target}']\n")
     assert run(["rules", "check", str(tmp_path / "code.yaml")]) == 2
     assert not os.path.lexists(target)
+
+
+def test_check_knows_what_the_devices_of_a_configuration_publish(tmp_path, capsys):
+    """`write_world` publishes temperature of shipments and SpO2 of patients, some every ten seconds, and nothing else."""
+    configuration = decided_world(tmp_path)
+    (tmp_path / "new.yaml").write_text("""rules:
+  - {id: shaken, when: shock > 3 g, severity: info}
+  - {id: tight, applies_to: {kind: shipment}, when: temperature > 30 Cel, for: 1 min, max_gap: 1 s, severity: info}
+  - {id: hasty, applies_to: {kind: shipment}, when: temperature > 31 Cel, for: 2 s, severity: info}
+  - {id: quiet, applies_to: {kind: shipment}, when: 'absent(temperature, 1 s)', severity: info}
+  - {id: fine, applies_to: {kind: shipment}, when: temperature > 32 Cel, for: 5 min, severity: info}
+""")
+    assert run(["rules", "check", str(tmp_path / "new.yaml"), "-c", str(configuration.path), "--json"]) == 0
+    told = {(item["rule"], item["text"]) for item in json.loads(capsys.readouterr().out)["advice"]}
+
+    assert ("shaken", "nobody publishes `shock`") in told
+    assert {rule for rule, _ in told} == {"shaken", "tight", "hasty", "quiet"}
+    assert any(rule == "tight" and "nothing is ever proved" in text for rule, text in told)
+    assert any(rule == "hasty" and "the second reading decides" in text for rule, text in told)
+    assert any(rule == "quiet" and "all the time" in text for rule, text in told)
