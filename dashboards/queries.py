@@ -41,12 +41,12 @@ def extreme(kind: str, metric: str, aggregate: str) -> str:
 
 
 def open_alerts(kind: str, severity: str) -> str:
-    """Ask how many alerts of a severity stand open: those whose newest event is neither an end nor a retraction."""
+    """Ask how many alerts stand open at a severity: those whose newest event is of it, and is neither an end nor a retraction."""
     inner = (
-        f'SELECT last("revision") AS "revision", "phase" AS "newest" FROM "alerts" '
-        f'WHERE {_alerts(kind)} AND "severity" = \'{severity}\' AND time > now() - {OPEN_WITHIN} GROUP BY "subject", "rule"'
+        f'SELECT last("revision") AS "revision", "phase" AS "newest", "severity" AS "now" FROM "alerts" '
+        f'WHERE {_alerts(kind)} AND time > now() - {OPEN_WITHIN} GROUP BY "subject", "rule"'
     )
-    return f'SELECT count("revision") FROM ({inner}) WHERE "newest" !~ /^(resolved|retracted)$/'
+    return f'SELECT count("revision") FROM ({inner}) WHERE "newest" !~ /^(resolved|retracted)$/ AND "now" = \'{severity}\''
 
 
 def alert_events(kind: str) -> str:

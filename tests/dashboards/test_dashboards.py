@@ -79,6 +79,10 @@ def rows(now_ms: int) -> Iterator[Row]:
             standing = alert_event(kind, subject, f"standing-{severity}", severity, Phase.RAISED, now_ms - 400_000)
             yield Row(0, next(offsets), 1, RowKind.ALERT, now_ms, alert.to_json(standing), 0, 0)
 
+        for at, (severity, phase) in enumerate([(Severity.CRITICAL, Phase.RAISED), (Severity.INFO, Phase.DEESCALATED)]):
+            stepped = alert_event(kind, subject, "stepped", severity, phase, now_ms - 300_000 + at)
+            yield Row(0, next(offsets), 1, RowKind.ALERT, now_ms, alert.to_json(stepped), 0, 0)
+
 
 def alert_event(kind: str, subject: str, rule: str, severity: Severity, phase: Phase, time_ms: int) -> AlertEvent:
     return AlertEvent(
@@ -149,7 +153,7 @@ def test_a_chosen_subject_is_the_only_one_asked_for(kind, name, filled):
 @pytest.mark.servers
 @pytest.mark.parametrize("name", BOARDS)
 def test_an_alert_counts_as_open_until_its_end_or_its_retraction(name, filled):
-    """The sample holds, for each severity, one alert that stands and one whose last event is a retraction."""
+    """The sample holds, for each severity, one alert that stands and one whose last event is a retraction; and one critical no longer."""
     counting = [question for question in questions(name) if question.panel.endswith(" open") and "count" in question.query]
     assert len(counting) == 2
     for question in counting:
