@@ -173,6 +173,13 @@ class _Asked:
         self.metrics, self.valid_ms = past.metrics, table.valid_ms[hosts]
         self.positions = np.full(len(hosts), NEVER)
         self._known: dict[Signal, At] = {}
+        self._latest: dict[str, At] = {}
+
+    def latest(self, metric: str) -> At:
+        """Return what was measured last of a metric, for as long as that is valid in conditions."""
+        if metric not in self._latest:
+            self._latest[metric] = self.last(metric, self.valid_ms)
+        return self._latest[metric]
 
     def last(self, metric: str, valid_ms: Integers | int) -> At:
         """Return what was measured last of a metric."""
@@ -201,7 +208,7 @@ class _Asked:
             return self._distance(signal.where)
         if signal.held is not None:
             return self._accumulated(signal.held)
-        latest = self.last(signal.metric, self.valid_ms)
+        latest = self.latest(signal.metric)
         if not signal.aggregate:
             return latest
         there = np.flatnonzero(~np.isnan(latest.values))
@@ -214,7 +221,7 @@ class _Asked:
 
     def _distance(self, where: Where) -> At:
         """Return how far a subject is from its place: a position is a latitude and a longitude of one time."""
-        latitude, longitude = (self.last(metric, self.valid_ms) for metric in (LATITUDE, LONGITUDE))
+        latitude, longitude = (self.latest(metric) for metric in (LATITUDE, LONGITUDE))
         together = latitude.times_ms == longitude.times_ms
         values = np.full(len(self.hosts), np.nan)
         places = [where.of_subject(dict(self.metrics.subjects[host].tags)) for host in self.hosts.tolist()]
@@ -226,7 +233,7 @@ class _Asked:
 
     def _accumulated(self, held: Held) -> At:
         """Return how many hours a condition held in the trailing span, as far as that is proved."""
-        latest = self.last(held.metric, self.valid_ms)
+        latest = self.latest(held.metric)
         there = np.flatnonzero(~np.isnan(latest.values))
         values = np.full(len(latest.values), np.nan)
         if len(there):

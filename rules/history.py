@@ -120,8 +120,17 @@ class History(Columns):
         return self.after(rows, times_ms - 1)
 
     def after(self, rows: Integers, times_ms: Integers) -> Integers:
-        """Return for each series the index of its first reading after a time: a binary search over all of them at once."""
-        low, high = self.first[rows], self.end[rows]
+        """Return for each series the index of its first reading after a time: a binary search over all of them at once.
+
+        What is asked is near the end, as a rule: the search begins there, in steps that double.
+        """
+        first, high, step, last = self.first[rows], self.end[rows], 1, len(self.times_ms) - 1
+        low, back = high, (high > first) & (self.times_ms[np.maximum(high - 1, 0)] > times_ms)
+        while back.any():
+            low = np.where(back, np.maximum(high - step, first), low)
+            back &= (low > first) & (self.times_ms[np.minimum(low, last)] > times_ms)
+            high = np.where(back, low, high)
+            step *= 4
         for _ in range(int((high - low).max(initial=0)).bit_length()):
             middle = (low + high) >> 1
             right = (self.times_ms[np.minimum(middle, len(self.times_ms) - 1)] <= times_ms) & (middle < high)

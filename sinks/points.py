@@ -22,7 +22,8 @@ BOOKS_TAGS = ("partition",)
 BOOKS_FIELDS = (
     *("accepted", "alerts_raised", "conflicts", "controls", "duplicate", "event_time_ms", "late", "messages", "offset", "open_alerts"),
     *("quarantined", "received", "retained", "series", "state_bytes", "statuses", "ticks", "unreadable"),
-)  # and quarantined_<reason> for each reason met; alerts have superseded_by, inhibited_by, escalated_at_ms and worst_severity where that is so
+)  # and quarantined_<reason> for each reason met
+"""Alerts have superseded_by, inhibited_by, escalated_at_ms and worst_severity besides, where that is so."""
 
 MEASUREMENTS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "readings": (SERIES_TAGS, READING_FIELDS),  # at the reading's own time
