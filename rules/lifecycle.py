@@ -77,7 +77,7 @@ class Episode(NamedTuple):
     decided: Observation | None  # what raised; None while pending
     clearing: Observation | None  # the first observation of the clearing run
     steps: tuple["Episode | None", ...] = ()  # of each step, by level
-    reached: int = 0  # bits: the levels that the alert has had, 1 for level 0
+    reached: int = 1  # bits: the levels that the alert has had once it was raised, 1 for level 0
     moved: Observation | None = None  # the observation at which its level changed last
 
     @property
