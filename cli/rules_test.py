@@ -163,7 +163,7 @@ def _offset(time_ms: int | None) -> str:
 
 
 def _unreached(tried: Sequence[Tried]) -> list[str]:
-    """Return what no trial reached: rules that never fired, alerts that never ended, that nothing late changed."""
+    """Return what no trial reached: rules that never fired, alerts that never ended, escalated or deescalated, that nothing late changed."""
     phases: Counter[tuple[str, Phase]] = Counter()
     rules = {rule.id: rule for item in tried for rule in item.rules.rules}
     for item in tried:
@@ -175,6 +175,7 @@ def _unreached(tried: Sequence[Tried]) -> list[str]:
             continue
         if not phases[name, Phase.RESOLVED]:
             gaps.append(f"{name}: resolved")
+        gaps += [f"{name}: {phase}" for phase in (Phase.ESCALATED, Phase.DEESCALATED) if rule.steps and not phases[name, phase]]
         if (
             not isinstance(rule.when, Silence)
             and not phases[name, Phase.AMENDED] + phases[name, Phase.RETRACTED]
