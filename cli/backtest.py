@@ -2,13 +2,14 @@
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
-from cli.backtest_page import page
+from cli.backtest_page import Points, page
 from cli.past import Source, source_options
 from cli.rules_files import loaded
 from rules.backtest import Done
@@ -34,7 +35,8 @@ def backtest(*, rules_files: Sequence[str], against_files: Sequence[str], source
     rules = loaded(rules_files, None) if rules_files else None
     against = loaded(against_files, None) if against_files else None
     began = time.perf_counter()
-    done = source.run(rules)
+    lines: defaultdict[str, defaultdict[str, Points]] = defaultdict(lambda: defaultdict(list))
+    done = source.run(rules, lines if html_file is not None else None)
     after = Tested(done, final_episodes(done.events))
     took_s = time.perf_counter() - began
     before = None
@@ -43,7 +45,7 @@ def backtest(*, rules_files: Sequence[str], against_files: Sequence[str], source
         before = Tested(other, final_episodes(other.events))
     report = reported(after, before, took_s)
     if html_file is not None:
-        html_file.write_text(page(report, after.episodes, source.readings(), done.last_ms))
+        html_file.write_text(page(report, after.episodes, done.events, lines, done.last_ms))
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:

@@ -1,5 +1,6 @@
 """Where the readings of the past are: the journal, InfluxDB, or a file; and running rules over them."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -16,10 +17,15 @@ from cli.progress import Progress
 from cli.readings_file import read_file
 from rules.backtest import Done, Measured
 from rules.control import DEFAULT_SETTINGS
+from rules.registry import Registry
 from rules.rule import RuleSet
+from telemetry.blocks import READING_COLUMNS, Block
 from telemetry.clock import parse_ms
 from telemetry.errors import ConfigError, Problem
 from telemetry.metrics import CATALOGUE
+
+Lines = defaultdict[str, defaultdict[str, list[tuple[int, float]]]]
+"""What was measured, by subject (kind/name) and metric."""
 
 JOURNAL, INFLUXDB = "journal", "influxdb"
 
@@ -40,17 +46,17 @@ class Source(NamedTuple):
     kind: str
     tags: dict[str, str]
 
-    def readings(self) -> list[Measured]:
-        """Return the readings of a file or of InfluxDB, none where the source is a journal."""
-        return [] if self.name == JOURNAL else self._found().readings
-
-    def run(self, rules: RuleSet | None) -> Done:
-        """Run rules, without any a journal's own. Raises ConfigError where that cannot be."""
+    def run(self, rules: RuleSet | None, lines: Lines | None = None) -> Done:
+        """Run rules, without any a journal's own; into `lines` goes what was measured. Raises ConfigError where that cannot be."""
         if self.name == JOURNAL:
-            return self._replayed(rules)
+            return self._replayed(rules, lines)
         if rules is None:
             raise ConfigError([Problem(self.name, 0, 0, "--rules", "only a journal has rules of its own: name some")])
         found = self._found()
+        if lines is not None:
+            known = Registry(found.devices)
+            for time_ms, kind, device, metric, value in found.readings:
+                lines[f"{kind}/{known.assignment(kind, device, time_ms).subject}"][metric].append((time_ms, value))
         with Progress(len(found.readings)) as progress:
             return run_parts(found.readings, rules, DEFAULT_SETTINGS, found.devices, progress)
 
@@ -84,7 +90,7 @@ class Source(NamedTuple):
                   for (kind, device), subject in sorted(subjects.items()) if device not in names]  # fmt: skip
         return [*known, *others]
 
-    def _replayed(self, rules: RuleSet | None) -> Done:
+    def _replayed(self, rules: RuleSet | None, lines: Lines | None) -> Done:
         from flows.replay import replay
 
         configuration = self._needed(None if self.config_file is None else read_configuration(self.config_file))
@@ -94,7 +100,12 @@ class Source(NamedTuple):
             raise Unreachable(msg)
         with Progress() as progress:
             partitions = configuration.settings.partitions
-            return replay(path, partitions, rules, since_ms=self.span[0], until_ms=self.span[1], progress=progress)
+            since_ms, until_ms = self.span
+            taken = None if lines is None else lambda block: _drawn(block, lines)
+            done = replay(path, partitions, rules, since_ms=since_ms, until_ms=until_ms, progress=progress, taken=taken)
+            for points in (points for metrics in (lines or {}).values() for points in metrics.values()):
+                points.sort()
+            return done
 
     def _needed(self, configuration: Configuration | None) -> Configuration:
         if configuration is None:
@@ -102,6 +113,13 @@ class Source(NamedTuple):
                 [Problem(self.name, 0, 0, "--config", f"name the configuration of the {self.name} with -c, or a file with --from")]
             )
         return configuration
+
+
+def _drawn(block: Block, lines: Lines) -> None:
+    """Add the readings that were taken from a row of the journal."""
+    for series, time_ms, value in zip(*(block.columns[name] for name in READING_COLUMNS), strict=True):
+        key = block.series[series]
+        lines[f"{key.kind}/{key.subject}"][key.metric].append((time_ms, value))
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,8 +15,10 @@ from journal.rows import Row, RowKind
 from rules.backtest import Done
 from rules.control import read_record, rules_record
 from rules.evaluator import Evaluator
+from rules.outcome import Outcome
 from rules.rule import RuleSet
 from telemetry.alert import AlertEvent
+from telemetry.blocks import Block
 
 READ_ROWS = 64
 
@@ -32,8 +34,12 @@ def replay(
     since_ms: int = 0,
     until_ms: int | None = None,
     progress: Progress | None = None,
+    taken: Callable[[Block], None] | None = None,
 ) -> Done:
-    """Return what the rows of a journal in `[since_ms, until_ms)` come to, under its own rules or others. Control records before count."""
+    """Return what the rows of a journal in `[since_ms, until_ms)` come to, under its own rules or others. Control records before count.
+
+    `taken` is called with the readings of each row that count, where the journal's settings store readings.
+    """
     evaluators = [Evaluator(partition, partitions) for partition in range(partitions)]
     routes = Routes(partitions)
     routing = [routes.build(None) for _ in range(partitions)]
@@ -48,7 +54,10 @@ def replay(
         if override is not None and row.kind == RowKind.CONTROL and read_record(row.body)["type"] == "rules":
             row = row._replace(body=override)  # noqa: PLW2901 the same row, under other rules
         for _, part in routing[row.partition].on_batch([row])[0]:
-            events += _evaluated(evaluators[part.home], part)
+            outcome = _evaluated(evaluators[part.home], part)
+            events += outcome.alerts
+            if taken is not None and outcome.readings is not None:
+                taken(outcome.readings)
             evaluators[part.home].take_history()
         first_ms, last_ms = first_ms or row.time_ms, row.time_ms
         if progress is not None and number % READ_ROWS == 0:
@@ -61,15 +70,15 @@ def replay(
     return Done(events, accepted, quarantined, first_ms, last_ms, subjects)
 
 
-def _evaluated(evaluator: Evaluator, part: Part) -> list[AlertEvent]:
+def _evaluated(evaluator: Evaluator, part: Part) -> Outcome:
     if part.foreign:
         assert part.decoded is not None, "only messages are foreign"
-        return evaluator.on_messages(part.offset, 0, part.time_ms, part.decoded, part.origin).alerts
+        return evaluator.on_messages(part.offset, 0, part.time_ms, part.decoded, part.origin)
     if part.decoded is not None:
-        return evaluator.on_messages(part.offset, part.end - part.offset, part.time_ms, part.decoded).alerts
+        return evaluator.on_messages(part.offset, part.end - part.offset, part.time_ms, part.decoded)
     if part.kind == RowKind.TICK:
-        return evaluator.on_tick(part.offset, part.time_ms).alerts
-    return evaluator.on_control(part.offset, part.time_ms, part.body).alerts
+        return evaluator.on_tick(part.offset, part.time_ms)
+    return evaluator.on_control(part.offset, part.time_ms, part.body)
 
 
 def _in_order(journal: Path, partitions: int) -> Iterator[Row]:

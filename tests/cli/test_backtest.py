@@ -62,9 +62,33 @@ def test_a_page_with_a_timeline(files: Path) -> None:
 
     plots = [ElementTree.fromstring(f"<svg{part.split('</svg>')[0]}</svg>") for part in text.split("<svg")[1:]]
     assert len(plots) == 2  # the line of a metric, the bars of the rules
-    assert plots[0].find("polyline") is not None
+    assert len((plots[0].find("polyline")).get("points").split()) == 8
+    threshold = plots[0].find("line")
+    assert threshold.find("title").text == "warm: > 8 Cel"
+    assert threshold.get("y1") == "46.4"  # three fifths of the way up: 98 - 86 * 3 / 5
     assert (plots[1].find("rect/title")).text == "warm: 2026-03-01T08:05:00.000Z to 2026-03-01T08:35:00.000Z"
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_a_page_of_a_journal_has_what_was_measured_and_what_differs(tmp_path: Path) -> None:
+    configuration = decided_world(tmp_path)
+    (tmp_path / "other.yaml").write_text("rules: [{id: warm, when: temperature > 9.2 Cel, severity: critical}]")
+    arguments = [
+        "backtest",
+        "-c",
+        str(configuration.path),
+        "--against",
+        str(tmp_path / "other.yaml"),
+        "--html",
+        str(tmp_path / "page.html"),
+    ]
+    assert run(arguments) == 0
+    text = (tmp_path / "page.html").read_text()
+
+    subjects = text.count("<h2>shipment/") + text.count("<h2>patient/")
+    assert text.count("<polyline") >= subjects > 1, "of each subject that alerted, the metrics that were measured"
+    assert "<h2>differences: " in text
+    assert "<tr><td>removed<td>" in text or "<tr><td>added<td>" in text
 
 
 def test_the_journal_of_a_world_tells_what_was_decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
