@@ -163,7 +163,7 @@ def _offset(time_ms: int | None) -> str:
 
 
 def _unreached(tried: Sequence[Tried]) -> list[str]:
-    """Return what no trial reached: rules that never fired, alerts that never ended or changed their severity, that nothing late changed."""
+    """Return what no trial reached: rules that never fired, alerts that never ended or changed severity, that nothing late changed."""
     phases: Counter[tuple[str, Phase]] = Counter()
     rules = {rule.id: rule for item in tried for rule in item.rules.rules}
     for item in tried:
