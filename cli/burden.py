@@ -33,9 +33,10 @@ def burden(*, rules_files: Sequence[str], source: Source, as_json: bool) -> None
         ("cleared within 10 s", f"{found.cleared_within_10_s:.0%}"),
         ("cleared within 60 s", f"{found.cleared_within_60_s:.0%}"),
         ("chattering", f"{len(found.chattering)}"),
-        ("standing over a day", f"{len(found.standing)}"),
+        ("standing in the end", f"{len(found.standing)}"),
+        ("stale, over a day", f"{len(found.stale)}"),
     ):
         click.echo(f"{name:28} {text}")
-    for title, names in (("chatters", found.chattering), ("stands", found.standing)):
+    for title, names in (("chatters", found.chattering), ("stands", found.standing), ("stale", found.stale)):
         for name in names[:SHOWN]:
             click.echo(f"{title:28} {name}")

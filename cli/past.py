@@ -11,7 +11,7 @@ import click
 from cli.configuration import Configuration, read_configuration, registry
 from cli.destinations import influxdb_past
 from cli.exits import Unreachable
-from cli.parallel import run_parts
+from cli.parallel import replay_parts, run_parts
 from cli.places import telemetry_path
 from cli.progress import Progress
 from cli.readings_file import read_file
@@ -91,19 +91,22 @@ class Source(NamedTuple):
         return [*known, *others]
 
     def _replayed(self, rules: RuleSet | None, lines: Lines | None) -> Done:
-        from flows.replay import replay
+        from flows.replay import messages, replay
 
         configuration = self._needed(None if self.config_file is None else read_configuration(self.config_file))
         path = telemetry_path(configuration.data_dir)
         if not path.exists():
             msg = f"there is no journal in {configuration.data_dir} yet: `vitalane up` makes it"
             raise Unreachable(msg)
-        with Progress() as progress:
-            partitions = configuration.settings.partitions
+        partitions = configuration.settings.partitions
+        with Progress(messages(path, partitions)) as progress:
+            if lines is None:
+                return replay_parts(path, partitions, rules, self.span, progress)
             since_ms, until_ms = self.span
-            taken = None if lines is None else lambda block: _drawn(block, lines)
-            done = replay(path, partitions, rules, since_ms=since_ms, until_ms=until_ms, progress=progress, taken=taken)
-            for points in (points for metrics in (lines or {}).values() for points in metrics.values()):
+            done = replay(
+                path, partitions, rules, since_ms=since_ms, until_ms=until_ms, progress=progress, taken=lambda block: _drawn(block, lines)
+            )
+            for points in (points for metrics in lines.values() for points in metrics.values()):
                 points.sort()
             return done
 

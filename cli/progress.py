@@ -9,9 +9,9 @@ EVERY_S = 0.2
 
 
 class Progress:
-    """Called with (rows, readings) so far. Without a total, only the speed is known."""
+    """Called with how far it is, of the total, and readings so far."""
 
-    def __init__(self, total: int = 0) -> None:
+    def __init__(self, total: int) -> None:
         self.total = total
         self.began_s = time.perf_counter()
         self.shown_s = 0.0
@@ -24,18 +24,16 @@ class Progress:
         if self.terminal and self.shown_s:
             click.echo("\r\x1b[K", err=True, nl=False)
 
-    def __call__(self, rows: int, readings: int) -> None:
+    def __call__(self, done: int, readings: int) -> None:
         elapsed_s = time.perf_counter() - self.began_s
         if self.terminal and elapsed_s - self.shown_s > EVERY_S:
             self.shown_s = elapsed_s
-            click.echo(f"\r\x1b[K{line(rows, readings, self.total, elapsed_s)}", err=True, nl=False)
+            click.echo(f"\r\x1b[K{line(done, readings, self.total, elapsed_s)}", err=True, nl=False)
 
 
-def line(rows: int, readings: int, total: int, elapsed_s: float) -> str:
+def line(done: int, readings: int, total: int, elapsed_s: float) -> str:
     """Return the line after some seconds."""
-    speed = readings / elapsed_s if elapsed_s > 0 else 0.0
-    if not total:
-        return f"{rows} rows, {readings:,} readings, {speed:,.0f}/s"
-    left = f", {(total - readings) / speed:.0f} s left" if speed else ""
-    done = min(readings / total, 1.0)
-    return f"[{'#' * round(done * 20):20}] {done:4.0%}  {readings:,} of {total:,} readings, {speed:,.0f}/s{left}"
+    share = min(done / total, 1.0) if total else 0.0
+    speed = f", {readings / elapsed_s:,.0f}/s" if elapsed_s > 0 else ""
+    left = f", {elapsed_s * (1 - share) / share:.0f} s left" if share > 0 else ""
+    return f"[{'#' * round(share * 20):20}] {share:4.0%}  {readings:,} readings{speed}{left}"

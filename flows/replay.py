@@ -5,14 +5,14 @@ of the journal, they take the place of every rule set that was applied.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from flows.part import Part
 from flows.route import Routes
 from journal.reader import JournalReader
 from journal.rows import Row, RowKind
-from rules.backtest import Done
+from rules.backtest import Done, Progress
 from rules.control import read_record, rules_record
 from rules.evaluator import Evaluator
 from rules.outcome import Outcome
@@ -21,9 +21,6 @@ from telemetry.alert import AlertEvent
 from telemetry.blocks import Block
 
 READ_ROWS = 64
-
-Progress = Callable[[int, int], None]
-"""Told (rows so far, readings so far)."""
 
 
 def replay(
@@ -35,25 +32,30 @@ def replay(
     until_ms: int | None = None,
     progress: Progress | None = None,
     taken: Callable[[Block], None] | None = None,
+    homes: Collection[int] | None = None,
 ) -> Done:
     """Return what the rows of a journal in `[since_ms, until_ms)` come to, under its own rules or others. Control records before count.
 
-    `taken` is called with the readings of each row that count, where the journal's settings store readings.
+    `progress` is called with the messages so far. `taken` is called with the readings of each row that count, where the journal's settings
+    store readings. With `homes`, the subjects of these partitions are judged only: what the others come to, another process can say.
     """
     evaluators = [Evaluator(partition, partitions) for partition in range(partitions)]
     routes = Routes(partitions)
     routing = [routes.build(None) for _ in range(partitions)]
     events: list[AlertEvent] = []
-    first_ms = last_ms = 0
+    first_ms = last_ms = passed = 0
     override = None if rules is None else rules_record(rules, "backtest")
     for number, row in enumerate(_in_order(journal, partitions)):
         if until_ms is not None and row.time_ms >= until_ms:
             break
+        passed += row.count
         if row.time_ms < since_ms and row.kind != RowKind.CONTROL:
             continue
         if override is not None and row.kind == RowKind.CONTROL and read_record(row.body)["type"] == "rules":
             row = row._replace(body=override)  # noqa: PLW2901 the same row, under other rules
         for _, part in routing[row.partition].on_batch([row])[0]:
+            if homes is not None and part.home not in homes:
+                continue
             outcome = _evaluated(evaluators[part.home], part)
             events += outcome.alerts
             if taken is not None and outcome.readings is not None:
@@ -61,13 +63,19 @@ def replay(
             evaluators[part.home].take_history()
         first_ms, last_ms = first_ms or row.time_ms, row.time_ms
         if progress is not None and number % READ_ROWS == 0:
-            progress(number, sum(evaluator.counts["accepted"] for evaluator in evaluators))
+            progress(passed, sum(evaluator.counts["accepted"] for evaluator in evaluators))
     quarantined: dict[str, int] = {}
     for evaluator in evaluators:
         for reason, count in evaluator.quarantined.items():
             quarantined[reason] = quarantined.get(reason, 0) + count
     accepted, subjects = sum(one.counts["accepted"] for one in evaluators), sum(one.subjects() for one in evaluators)
     return Done(events, accepted, quarantined, first_ms, last_ms, subjects)
+
+
+def messages(journal: Path, partitions: int) -> int:
+    """Return how many messages a journal holds."""
+    with JournalReader(journal) as reader:
+        return sum(reader.head(partition) - reader.first(partition) for partition in range(partitions))
 
 
 def _evaluated(evaluator: Evaluator, part: Part) -> Outcome:

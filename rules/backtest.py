@@ -28,7 +28,7 @@ END_MS = 10 * 60_000  # windows close, grace is over
 
 
 Progress = Callable[[int, int], None]
-"""Told (rows so far, readings so far)."""
+"""Told (how far, in readings or whatever is gone through; readings so far)."""
 
 
 class Measured(NamedTuple):
@@ -68,7 +68,7 @@ def run(
     batch_ms = _batch_ms(rules)
     evaluator, events, offset, first_ms, last_ms = Evaluator(0, 1), list[AlertEvent](), 0, 0, 0
     settings = settings._replace(store_readings=False)
-    for number, (now_ms, decoded) in enumerate(batches(readings, batch_ms)):
+    for now_ms, decoded in batches(readings, batch_ms):
         if not offset:
             first_ms = last_ms = int(decoded.packets.times_ms[0]) if span is None else span[0]
             for body in (settings_record(settings), registry_record(devices), rules_record(rules, "backtest")):
@@ -83,7 +83,7 @@ def run(
         offset += count
         last_ms = now_ms
         if progress is not None:
-            progress(number, offset)
+            progress(offset, offset)
     for tick_ms in ticks(last_ms, _received_ms(span[1], batch_ms)) if span is not None and offset else ():
         events += evaluator.on_tick(offset, tick_ms).alerts
         offset, last_ms = offset + 1, tick_ms

@@ -1,7 +1,7 @@
 """The burden of alerts on those who hear them, in the terms of ISA-18.2 and EEMUA 191: how many, from whom, how many were worth it.
 
-A subject that alerts three times by one rule within a minute *chatters*; an alert that lasts longer than a day *stands*. Those that clear
-by themselves within seconds are what a longer `for` would have spared people.
+A subject that alerts three times by one rule within a minute *chatters*; an alert that is open in the end *stands*, one that lasts longer
+than a day is *stale*. Those that clear by themselves within seconds are what a longer `for` would have spared people.
 """
 
 from collections import Counter, defaultdict
@@ -13,7 +13,7 @@ from rules.episodes import DAY_MS, MINUTE_MS, Episode
 PERIOD_MS = 10 * MINUTE_MS
 CHATTER = 3
 CHATTER_MS = MINUTE_MS
-STANDING_MS = DAY_MS
+STALE_MS = DAY_MS
 SHORT_MS = (10_000, 60_000)
 
 
@@ -29,7 +29,8 @@ class Burden(NamedTuple):
     cleared_within_10_s: float  # share
     cleared_within_60_s: float  # share
     chattering: tuple[str, ...]  # `rule kind/subject`
-    standing: tuple[str, ...]
+    standing: tuple[str, ...]  # open in the end
+    stale: tuple[str, ...]  # for longer than a day
 
 
 def burden(episodes: Sequence[Episode], watched: int, first_ms: int, last_ms: int) -> Burden:
@@ -52,7 +53,8 @@ def burden(episodes: Sequence[Episode], watched: int, first_ms: int, last_ms: in
         cleared_within_10_s=cleared[0] / count,
         cleared_within_60_s=cleared[1] / count,
         chattering=_chattering(episodes),
-        standing=tuple(sorted({_name(item) for item, span in zip(episodes, lasted, strict=True) if span > STANDING_MS})),
+        standing=tuple(sorted({_name(item) for item in episodes if item.end_ms is None})),
+        stale=tuple(sorted({_name(item) for item, span in zip(episodes, lasted, strict=True) if span > STALE_MS})),
     )
 
 

@@ -11,9 +11,11 @@ import pyarrow.parquet
 import pytest
 
 from cli.main import run
-from cli.parallel import run_parts
+from cli.parallel import replay_parts, run_parts
+from cli.places import telemetry_path
 from cli.progress import line
 from cli.readings_file import read_csv, read_file
+from flows.replay import replay
 from rules.backtest import Measured
 from rules.backtest import run as run_alone
 from rules.control import DEFAULT_SETTINGS
@@ -22,6 +24,7 @@ from rules.episodes import final_episodes
 from sinks.influxdb_past import InfluxPast
 from telemetry.errors import ConfigError, VitalaneError
 from telemetry.metrics import CATALOGUE
+from tests.flows.mixed import write_mixed_world
 from tests.servers import Influx, started
 
 NAIVE = datetime.datetime.fromisoformat("2026-03-01T00:00:00")
@@ -74,9 +77,21 @@ def test_an_exchanged_device_ties_its_subjects_together():
 
 
 def test_progress_says_how_far_how_fast_and_how_long():
-    assert line(10, 500_000, 1_000_000, 2.0) == "[##########          ]  50%  500,000 of 1,000,000 readings, 250,000/s, 2 s left"
-    assert line(10, 500, 0, 2.0) == "10 rows, 500 readings, 250/s"
-    assert line(0, 0, 10, 0.0).startswith("[                    ]   0%  0 of 10")
+    assert line(100_000, 500_000, 200_000, 2.0) == "[##########          ]  50%  500,000 readings, 250,000/s, 2 s left"
+    assert line(0, 0, 10, 0.0) == "[                    ]   0%  0 readings"
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_a_journal_over_several_processes_comes_to_what_one_does(tmp_path, processes):
+    """Its subjects have devices in several partitions."""
+    write_mixed_world(tmp_path, 3, 60, seed=8)
+    far: list[tuple[int, int]] = []
+    spread = replay_parts(telemetry_path(tmp_path), 3, None, (0, None), lambda done, readings: far.append((done, readings)), processes)
+    alone = replay(telemetry_path(tmp_path), 3, None)
+
+    assert final_episodes(spread.events) == final_episodes(alone.events)
+    assert len(spread.events) > 50
+    assert spread._replace(events=[]) == alone._replace(events=[])
 
 
 # -- Parquet -------------------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ def test_the_numbers_of_a_day():
     assert (found.most_in_10_minutes, found.share_of_top_tenth) == (6, 0.75)
     assert (found.cleared_within_10_s, found.cleared_within_60_s) == (3 / 8, 6 / 8)
     assert found.chattering == ("low patient/a",)
-    assert found.standing == ("low patient/b",)
+    assert found.standing == ("low patient/c",)
+    assert found.stale == ("low patient/b",)
 
 
 @pytest.mark.parametrize(("apart_s", "chatters"), [(30, True), (31, False)])
