@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from documents import read_tree
+from rules.condition import Silence
 from rules.document import compile_rules, load_rules, pack_names, packs_folder
 from rules.trial import Trial, read_series, read_trials
 from rules.trying import measured, run_trial
@@ -107,7 +108,7 @@ def test_a_wrong_document_is_explained(text, said):
 
 @pytest.mark.parametrize("pack", pack_names())
 def test_every_shipped_rule_has_its_trials(pack):
-    """Each fires in one and does not in another; all pass, shuffled and doubled too."""
+    """Each fires in one and does not in another, and in one that has a gap; all pass, shuffled and doubled too."""
     rules = load_rules([pack])
     file = packs_folder() / f"{pack}.trial.yaml"
     _, trials = read_trials(read_tree(Path(file).read_text(), str(file)))
@@ -116,5 +117,8 @@ def test_every_shipped_rule_has_its_trials(pack):
     assert [result.trial.name for result in results if not result.passed] == []
     fired = {event.rule for result in results for event in result.events}
     assert {rule.id for rule in rules.rules} - fired == set()
+    gappy = [result for result in results if any(None in series.values for _, series in result.trial.all_series())]
+    beside_a_gap = {event.rule for result in gappy for event in result.events}
+    assert {rule.id for rule in rules.rules if not isinstance(rule.when, Silence)} - beside_a_gap == set()
     assert any(not result.events for result in results)
     assert any(fault.late for result in results for fault in result.trial.faults)
