@@ -1,5 +1,6 @@
 """A backtest over several processes, each with some of the subjects: they have nothing in common, so the sum is the whole."""
 
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
@@ -88,6 +89,7 @@ def _spread(work: Work, count: int, progress: Callable[[list[tuple[int, int]]], 
     context = get_context("fork")
     far = context.Array("q", 2 * count, lock=False)
     _work.append((work, far))
+    gc.freeze()  # else the processes' own collectors touch all that they share, and so copy it
     try:
         with ProcessPoolExecutor(count, mp_context=context) as pool:
             waiting = [pool.submit(_run_part, number) for number in range(count)]
@@ -95,6 +97,7 @@ def _spread(work: Work, count: int, progress: Callable[[list[tuple[int, int]]], 
                 progress(list(zip(far[::2], far[1::2], strict=True)))
             return _joined([future.result() for future in waiting])
     finally:
+        gc.unfreeze()
         _work.clear()
 
 
