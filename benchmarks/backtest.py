@@ -44,7 +44,7 @@ def patients() -> Iterator[Measured]:
 
 
 def _swept_s(ward: list[Measured], thresholds: list[float], spans_ms: list[int]) -> float:
-    return _cpu_s(lambda: sweep(SWEPT.rules[0], thresholds, spans_ms, lambda rules: backtest(ward, rules), CATALOGUE))
+    return _cpu_s(lambda: sweep(SWEPT, "low", thresholds, spans_ms, lambda rules: backtest(ward, rules), CATALOGUE))
 
 
 def _cpu_s(work: Callable[[], object]) -> float:

@@ -15,6 +15,7 @@ from cli.rules_files import loaded
 from rules.backtest import Done
 from rules.episodes import DAY_MS, Difference, Episode, differences, final_episodes, totals
 from telemetry.clock import format_ms
+from telemetry.errors import ConfigError, Problem
 
 
 class Tested(NamedTuple):
@@ -31,10 +32,12 @@ class Tested(NamedTuple):
 @click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page with timelines.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
 def backtest(*, rules_files: Sequence[str], against_files: Sequence[str], source: Source, html_file: Path | None, as_json: bool) -> None:
-    """Run rules over the past: the same evaluator as live, over a journal or a CSV file; nobody is told of anything."""
-    rules = loaded(rules_files, None) if rules_files else None
-    against = loaded(against_files, None) if against_files else None
+    """Run rules over the past: the same evaluator as live, over a journal, InfluxDB or a file; nobody is told of anything."""
+    rules = loaded(rules_files, source.config_file) if rules_files else None
+    against = loaded(against_files, source.config_file) if against_files else None
     began = time.perf_counter()
+    if html_file is not None and not html_file.parent.is_dir():
+        raise ConfigError([Problem(str(html_file), 0, 0, "--html", f"there is no folder {html_file.parent}")])
     lines: defaultdict[str, defaultdict[str, Points]] = defaultdict(lambda: defaultdict(list))
     done = source.run(rules, lines if html_file is not None else None)
     after = Tested(done, final_episodes(done.events))

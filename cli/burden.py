@@ -19,7 +19,7 @@ SHOWN = 20
 @click.option("--json", "as_json", is_flag=True, help="The numbers as one JSON object.")
 def burden(*, rules_files: Sequence[str], source: Source, as_json: bool) -> None:
     """Show how many alerts rules make, from whom, and how many of them clear by themselves, chatter or stand."""
-    done = source.run(loaded(rules_files, None) if rules_files else None)
+    done = source.run(loaded(rules_files, source.config_file) if rules_files else None)
     episodes = final_episodes(done.events)
     found = burden_of(episodes, done.subjects, done.first_ms, done.last_ms)
     if as_json:

@@ -13,6 +13,7 @@ from rules.backtest import Done, Measured, Progress, run
 from rules.control import Settings
 from rules.registry import Registry
 from rules.rule import RuleSet
+from telemetry.metrics import Metric
 
 ALONE_BELOW = 100_000  # readings or messages: less is not worth a process
 POLL_S = 0.2
@@ -32,12 +33,14 @@ def run_parts(
     devices: Devices,
     progress: Progress,
     processes: int | None = None,
+    *,
+    metrics: Sequence[Metric] = (),
 ) -> Done:
     """Run rules over readings in the order of their times, as `rules.backtest.run` does, on as many processors as there are."""
     count = _processes(len(readings), processes)
     registry = Registry(devices)
     if count < 2 or registry.timed:  # a device of several subjects ties them
-        return run(readings, rules, settings, devices, progress=progress)
+        return run(readings, rules, settings, devices, metrics=metrics, progress=progress)
     parts: list[list[Measured]] = [[] for _ in range(count)]
     homes: dict[tuple[str, str], list[Measured]] = {}
     for item in readings:
@@ -50,7 +53,7 @@ def run_parts(
         theirs[_home(registry, str(entry["kind"]), str(entry["device"]), count)].append(entry)
     span = readings[0].time_ms, readings[-1].time_ms
     return _spread(
-        lambda number, told: run(parts[number], rules, settings, theirs[number], span=span, progress=told),
+        lambda number, told: run(parts[number], rules, settings, theirs[number], metrics=metrics, span=span, progress=told),
         count,
         lambda done: progress(sum(one for one, _ in done), sum(one for _, one in done)),
     )

@@ -1,6 +1,6 @@
 """Where the readings of the past are: the journal, InfluxDB, or a file; and running rules over them."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import click
 
-from cli.configuration import Configuration, read_configuration, registry
+from cli.configuration import Configuration, read_configuration, registry, rule_set
 from cli.destinations import influxdb_past
 from cli.exits import Unreachable
 from cli.parallel import replay_parts, run_parts
 from cli.places import telemetry_path
 from cli.progress import Progress
 from cli.readings_file import read_file
+from cli.rules_files import catalogue_of
 from rules.backtest import Done, Measured
 from rules.control import DEFAULT_SETTINGS
 from rules.registry import Registry
@@ -22,7 +23,7 @@ from rules.rule import RuleSet
 from telemetry.blocks import READING_COLUMNS, Block
 from telemetry.clock import parse_ms
 from telemetry.errors import ConfigError, Problem
-from telemetry.metrics import CATALOGUE
+from telemetry.metrics import CATALOGUE, Metric
 
 Lines = defaultdict[str, defaultdict[str, list[tuple[int, float]]]]
 """What was measured, by subject (kind/name) and metric."""
@@ -46,34 +47,40 @@ class Source(NamedTuple):
     kind: str
     tags: dict[str, str]
 
+    def catalogue(self) -> dict[str, Metric]:
+        """Return the metrics that there are."""
+        return catalogue_of(self.config_file)
+
     def run(self, rules: RuleSet | None, lines: Lines | None = None) -> Done:
         """Run rules, without any a journal's own; into `lines` goes what was measured. Raises ConfigError where that cannot be."""
         if self.name == JOURNAL:
             return self._replayed(rules, lines)
-        if rules is None:
-            raise ConfigError([Problem(self.name, 0, 0, "--rules", "only a journal has rules of its own: name some")])
+        if rules is None and self.config_file is None:
+            raise ConfigError([Problem(self.name, 0, 0, "--rules", "only a journal has rules of its own: name some, or a configuration")])
+        rules = rule_set(read_configuration(self.config_file)) if rules is None and self.config_file is not None else rules
+        assert rules is not None
         found = self._found()
         if lines is not None:
             known = Registry(found.devices)
             for time_ms, kind, device, metric, value in found.readings:
                 lines[f"{kind}/{known.assignment(kind, device, time_ms).subject}"][metric].append((time_ms, value))
         with Progress(len(found.readings)) as progress:
-            return run_parts(found.readings, rules, DEFAULT_SETTINGS, found.devices, progress)
+            own = [metric for name, metric in self.catalogue().items() if name not in CATALOGUE]
+            return run_parts(found.readings, rules, DEFAULT_SETTINGS, found.devices, progress, metrics=own)
 
     def _found(self) -> Found:
         configuration = None if self.config_file is None else read_configuration(self.config_file)
         if self.name == INFLUXDB:
             return self._stored(self._needed(configuration))
-        own = [] if configuration is None else registry(configuration).own_metrics()
         since_ms, until_ms = self.span
-        found = read_file(Path(self.name), self.kind, CATALOGUE | {metric.name: metric for metric in own})
+        found = read_file(Path(self.name), self.kind, self.catalogue())
         if since_ms or until_ms is not None:
             found = [item for item in found if since_ms <= item.time_ms and (until_ms is None or item.time_ms < until_ms)]
         return Found(found, self._devices({(item.kind, item.device): item.device for item in found}, configuration))
 
     def _stored(self, configuration: Configuration) -> Found:
         """Return what the InfluxDB of a configuration holds."""
-        metrics = CATALOGUE | {metric.name: metric for metric in registry(configuration).own_metrics()}
+        metrics = self.catalogue()
         subjects: dict[tuple[str, str], str] = {}
         readings = []
         for time_ms, series, value in influxdb_past(configuration).readings(*self.span):
@@ -88,7 +95,11 @@ class Source(NamedTuple):
         names = {item["device"] for item in known}
         others = [{"device": device, "kind": kind, "subject": subject, "tags": self.tags}
                   for (kind, device), subject in sorted(subjects.items()) if device not in names]  # fmt: skip
-        return [*known, *others]
+        several = [name for name, count in Counter(item["device"] for item in others).items() if count > 1]
+        if several and (self.tags or any(item["subject"] != item["device"] for item in others)):
+            message = f"the device `{several[0]}` is of several kinds, so that tags cannot be given to it: name each kind's devices apart"
+            raise ConfigError([Problem(self.name, 0, 0, "--tag", message)])
+        return [*known, *(item for item in others if item["device"] not in several)]  # a device is its own subject without being told
 
     def _replayed(self, rules: RuleSet | None, lines: Lines | None) -> Done:
         from flows.replay import messages, replay
@@ -169,6 +180,7 @@ def _instant(text: str | None, option: str, default: Any) -> Any:
     if text is None:
         return default
     try:
-        return parse_ms(text if "T" in text else f"{text}T00:00:00Z")
+        return parse_ms(text if len(text) > len("2026-01-31") else f"{text}T00:00:00Z")
     except ValueError as error:
-        raise ConfigError([Problem("the past", 0, 0, option, str(error))]) from error
+        message = f"{text!r} is no time: write 2026-01-31, or 2026-01-31T08:00:00Z with a zone"
+        raise ConfigError([Problem("the past", 0, 0, option, message)]) from error

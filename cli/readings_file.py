@@ -12,13 +12,14 @@ from telemetry.errors import ConfigError, Problem
 from telemetry.metrics import Metric
 
 TIME, DEVICE, METRIC, VALUE, KIND = "time", "device", "metric", "value", "kind"
+LATEST_MS = 253_402_300_800_000  # the year 10000
 MAX_ROWS = 100_000_000
 EPOCH_S_BELOW = 100_000_000_000  # a plain number below this is in seconds, else in milliseconds
 
 
 def read_file(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list[Measured]:
     """Return all readings of a file, sorted by time. Raises ConfigError where it cannot be read."""
-    return (read_parquet if path.suffix == ".parquet" else read_csv)(path, kind, catalogue)
+    return (read_parquet if path.suffix.lower() in {".parquet", ".pq"} else read_csv)(path, kind, catalogue)
 
 
 def read_parquet(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list[Measured]:
@@ -33,12 +34,23 @@ def read_parquet(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list
             metrics = _metrics(path, file.schema_arrow.names, catalogue)
             number, found = 0, list[Measured]()
             for batch in file.iter_batches(batch_size=65_536):
-                for row in batch.to_pylist():
+                for row in _in_microseconds(batch).to_pylist():
                     number += 1
                     found += _placed(path, number, row, kind, metrics, catalogue)
             return sorted(found)
     except (OSError, ArrowException) as error:
         raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {error}")]) from error
+
+
+def _in_microseconds(batch: Any) -> Any:
+    """Return a record batch whose timestamps Python can say: what is finer is cut off."""
+    from pyarrow import timestamp, types
+
+    columns, names = [], batch.schema.names
+    for column in batch.columns:
+        finer = types.is_timestamp(column.type) and column.type.unit == "ns"
+        columns.append(column.cast(timestamp("us", tz=column.type.tz), safe=False) if finer else column)
+    return type(batch).from_arrays(columns, names=names)
 
 
 def read_csv(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list[Measured]:
@@ -83,6 +95,9 @@ def _placed(
 
 def _of_row(row: Mapping[str, Any], kind: str, metrics: list[str], catalogue: Mapping[str, Metric]) -> Iterator[Measured]:
     time_ms, device = _time(row[TIME]), row.get(DEVICE) or "device"
+    if not isinstance(device, str):
+        msg = f"the device {device!r} is no text"
+        raise TypeError(msg)
     if not metrics:
         if row[METRIC] not in catalogue:
             msg = f"unknown metric `{row[METRIC]}`"
@@ -95,6 +110,9 @@ def _of_row(row: Mapping[str, Any], kind: str, metrics: list[str], catalogue: Ma
 
 
 def _time(text: Any) -> int:
+    if text is None:
+        msg = "a row has no time"
+        raise ValueError(msg)
     if isinstance(text, datetime):
         if text.tzinfo is None:
             msg = f"the time {text} names no time zone"
@@ -104,4 +122,7 @@ def _time(text: Any) -> int:
         number = float(text)
     except ValueError:
         return parse_ms(text)
+    if not 0 <= number < LATEST_MS:
+        msg = f"{text} is no time: seconds or milliseconds since 1970 are"
+        raise ValueError(msg)
     return round(number * 1000 if number < EPOCH_S_BELOW else number)

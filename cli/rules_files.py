@@ -16,7 +16,7 @@ from rules.document import load_rules, pack_names
 from rules.document import schema as rules_schema
 from rules.rule import RuleSet
 from telemetry.errors import ConfigError, Problem
-from telemetry.metrics import CATALOGUE
+from telemetry.metrics import CATALOGUE, Metric
 
 _COLUMN = re.compile(r"column ([0-9]+)")
 MAX_SHOWN = 160
@@ -26,10 +26,16 @@ config_or_files = click.option(
 )
 
 
+def catalogue_of(config_file: Path | None) -> dict[str, Metric]:
+    """Return the metrics that there are, a configuration's own among them."""
+    own = [] if config_file is None else registry(read_configuration(config_file)).own_metrics()
+    return CATALOGUE | {metric.name: metric for metric in own}
+
+
 def loaded(files: Sequence[str], config_file: Path | None) -> RuleSet:
     """Return the rules of files, folders and packs; without any, those of the configuration, or of all packs."""
     if files:
-        return load_rules([file if file in pack_names() else Path(file) for file in files])
+        return load_rules([file if file in pack_names() else Path(file) for file in files], catalogue_of(config_file))
     if config_file is not None:
         return rule_set(read_configuration(config_file))
     raise ConfigError([Problem("rules", 0, 0, "", f"name rule files or packs ({', '.join(pack_names())}), or a configuration with -c")])
@@ -51,7 +57,7 @@ def check(files: Sequence[str], config_file: Path | None, strict: bool, as_json:
         rules = loaded(files, config_file)
     except ConfigError as error:
         problems = error.problems
-    given = [] if rules is None else advice(rules.rules, CATALOGUE, _published(config_file))
+    given = [] if rules is None else advice(rules.rules, catalogue_of(config_file), _published(config_file))
     if as_json:
         told = {"problems": [problem._asdict() for problem in problems], "advice": [item._asdict() for item in given]}
         click.echo(json.dumps(told, ensure_ascii=False))
@@ -75,8 +81,7 @@ def _published(config_file: Path | None) -> Published | None:
         return None
     from flows.published import intervals_ms
 
-    own = {metric.name: metric for metric in registry(configuration).own_metrics()}
-    return intervals_ms(journal, configuration.settings.partitions, CATALOGUE | own)
+    return intervals_ms(journal, configuration.settings.partitions, catalogue_of(config_file))
 
 
 def pointed(problem: Problem) -> list[str]:

@@ -46,9 +46,13 @@ class Tried(NamedTuple):
 @click.option("--json", "as_json", is_flag=True, help="The results as one JSON object.")
 def test(paths: Sequence[Path], select: str, coverage: bool, junit: Path | None, as_json: bool) -> int:
     """Run trials: files, folders of files, or without PATHS those of the shipped packs."""
+    if junit is not None and not junit.parent.is_dir():
+        raise ConfigError([Problem(str(junit), 0, 0, "--junit", f"there is no folder {junit.parent}")])
     files = [file for path in paths or [packs_folder()] for file in _files(path)]
     tried = [item for file in files for item in _run_file(file, select, quiet=as_json)]
     failed = sum(not item.result.passed for item in tried)
+    if not tried:
+        raise ConfigError([Problem("rules test", 0, 0, "-k", f"no trial's name has {select!r} in it")])
     gaps = _unreached(tried) if coverage else []
     if junit is not None:
         junit.write_bytes(junit_xml(tried))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import TypeVar
 
 import click
@@ -12,7 +13,6 @@ from documents import format_duration, parse_duration
 from rules.sweep import Cell
 from rules.sweep import sweep as swept
 from telemetry.errors import ConfigError, Problem
-from telemetry.metrics import CATALOGUE
 
 MAX_VALUES = 200
 SHADES = " ░▒▓█"
@@ -32,15 +32,14 @@ T = TypeVar("T", int, float)
 def sweep(*, rules_files: Sequence[str], name: str, thresholds: str, durations: str, source: Source, as_json: bool) -> None:
     """Show alerts, and minutes in breach without an alert, for each combination of threshold and duration."""
     rules = loaded(rules_files, source.config_file)
-    rule = next((rule for rule in rules.rules if rule.id == name), None)
-    if rule is None:
+    if name not in {rule.id for rule in rules.rules}:
         raise ConfigError(
             [Problem("sweep", 0, 0, "--rule", f"there is no rule `{name}` (rules: {', '.join(item.id for item in rules.rules)})")]
         )
-    values = _range(thresholds, "--threshold", float)
+    values = _range(thresholds, "--threshold", _finite)
     spans = _range(durations, "--for", parse_duration)
     try:
-        cells, done = swept(rule, values, spans, source.run, CATALOGUE)
+        cells, done = swept(rules, name, values, spans, source.run, source.catalogue())
     except ValueError as error:
         raise ConfigError([Problem("sweep", 0, 0, "--rule", str(error))]) from error
     if as_json:
@@ -69,9 +68,19 @@ def _shade(number: float, most: float) -> str:
     return SHADES[min(len(SHADES) - 1, round(number / most * (len(SHADES) - 1)))]
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        msg = f"{text} is no number"
+        raise ValueError(msg)
+    return number
+
+
 def _range(text: str, option: str, parse: Callable[[str], T]) -> list[T]:
     """Return the values of `from:to:step`, both ends inclusive, or of one value."""
     parts = text.split(":")
+    if len(parts) not in {1, 3}:
+        raise ConfigError([Problem("sweep", 0, 0, option, f"{text!r} is not understood: write FROM:TO:STEP, or one value")])
     try:
         first, last, step = (parse(part) for part in (parts * 3 if len(parts) == 1 else parts))
         if len(parts) == 1:

@@ -5,12 +5,15 @@ from typing import NamedTuple
 
 from documents import format_duration
 from rules.combining import metrics_of
-from rules.condition import BOUNDED, SCORE, Comparison, Expression, Silence
+from rules.condition import BOUNDED, HAS, SCORE, Comparison, Expression, Silence
 from rules.rule import Rule
 from telemetry.metrics import Metric
 
 Published = Mapping[tuple[str, str], int | None]
 """By kind and metric, the usual time between two readings of a device, milliseconds; None where it is not known."""
+
+
+HOUR_MS = 3_600_000
 
 
 class Advice(NamedTuple):
@@ -47,22 +50,38 @@ def _of_rule(rule: Rule, catalogue: Mapping[str, Metric]) -> Iterator[str]:
     if both is None:
         return
     when, clear = both
-    for name, side in (("when", when), ("clear", clear)):
+    for name, side in (("when", when), ("clear", clear), *_steps(rule)):
         for leaf in side.leaves():
+            if leaf.signal.held is not None and leaf.operator in {">", ">="} and leaf.threshold * HOUR_MS > leaf.signal.held.span_ms:
+                yield f"`{name}` never holds where it says `{leaf.text()}`: the span is shorter"
             holds = _always(leaf, catalogue)
             metric = catalogue.get(leaf.signal.metric)
             if holds is None or metric is None:
                 continue
             often = "always" if holds else "never"
             text = f"`{name}` {often} holds where it says `{leaf.text()}`: {metric.name} is {metric.low:g} to {metric.high:g} {metric.unit}"
-            if name == "when" or not holds:
+            if name != "clear" or not holds:
                 yield text + (", so it never clears" if name == "clear" and side is leaf else "")
     if isinstance(when, Comparison) and isinstance(clear, Comparison) and when.signal == clear.signal:
         both_hold = [value for value in _around(when, clear) if when.holds(value) and clear.holds(value)]
         if both_hold:
             yield f"`clear` holds where `when` does, at {both_hold[0]:g} for one: such an alert ends as it begins"
+    for step in rule.steps:
+        if isinstance(when, Comparison) and step.when.signal == when.signal and step.when.operator != HAS:
+            tried = [value for value in _around(when, step.when) if step.when.holds(value)]
+            if not any(when.holds(value) for value in tried):
+                yield f"the step `{step.when.text()}` never holds while the rule does"
+            elif not any(when.holds(value) and not step.when.holds(value) for value in _around(when, step.when)):
+                yield f"the step `{step.when.text()}` holds whenever the rule does: its own severity is never told"
     if rule.within_ms and rule.max_gap_ms is not None and rule.max_gap_ms > rule.within_ms:
         yield "`max_gap` is longer than the span of `accumulated`"
+
+
+def _steps(rule: Rule) -> list[tuple[str, Expression]]:
+    """Return the conditions of the steps, as written."""
+    made = rule.when.signal.derived if isinstance(rule.when, Comparison) else None
+    pairs = made.steps if made is not None and made.steps else tuple((step.when, step.clear_when) for step in rule.steps)
+    return [(f"step {at}: {name}", side) for at, pair in enumerate(pairs, 1) for name, side in zip(("when", "clear"), pair, strict=True)]
 
 
 def _beside(rule: Rule, published: Published) -> Iterator[str]:

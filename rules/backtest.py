@@ -15,6 +15,7 @@ from rules.control import DEFAULT_SETTINGS, Settings, registry_record, rules_rec
 from rules.evaluator import Evaluator
 from rules.rule import RuleSet
 from telemetry.alert import AlertEvent
+from telemetry.metrics import Metric
 from telemetry.readings import Decoded, Packets
 
 BATCH_MS, SHORTEST_BATCH_MS = 30_000, 1000
@@ -58,12 +59,13 @@ def run(
     settings: Settings = DEFAULT_SETTINGS,
     devices: Sequence[Mapping[str, Any]] = (),
     *,
+    metrics: Sequence[Metric] = (),
     span: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> Done:
     """Run rules over readings in the order of their times. A reading is received when it is measured.
 
-    `span` is the time, milliseconds, that the run covers where that is more than its readings do.
+    `metrics` are those besides the catalogue's. `span` is the time, milliseconds, that the run covers where that is more than its readings do.
     """
     batch_ms = _batch_ms(rules)
     evaluator, events, offset, first_ms, last_ms = Evaluator(0, 1), list[AlertEvent](), 0, 0, 0
@@ -71,7 +73,7 @@ def run(
     for now_ms, decoded in batches(readings, batch_ms):
         if not offset:
             first_ms = last_ms = int(decoded.packets.times_ms[0]) if span is None else span[0]
-            for body in (settings_record(settings), registry_record(devices), rules_record(rules, "backtest")):
+            for body in (settings_record(settings), registry_record(devices, metrics), rules_record(rules, "backtest")):
                 events += evaluator.on_control(offset, first_ms, body).alerts
                 offset += 1
         for tick_ms in ticks(last_ms, now_ms):

@@ -13,7 +13,7 @@ from documents import read_tree
 from documents.model import validate
 from documents.tree import read_text
 from rules.condition import HAS, SCORE, Comparison, Silence
-from rules.document_model import PlacesModel, RuleModel, RulesModel, Words
+from rules.document_model import PlaceModel, RuleModel, RulesModel, Words
 from rules.parsing import parse_condition
 from rules.places import Place
 from rules.rule import Rule, RuleSet, Step
@@ -25,6 +25,7 @@ RESERVED = ("device-clock-ahead", "device-too-late", "device-flood")
 
 DEFAULT_MESSAGE = "{subject}: {signal} {value:g} {unit}, {comparison} since {started_at}"
 SCORE_MESSAGE = "{subject}: {signal} {value:g}, {comparison} since {started_at}"
+NOWHERE = Place(((0.0, 0.0),))  # of a place that is wrong: its rules are not
 PLAIN_MESSAGE = "{subject}: {signal} since {started_at}"
 
 
@@ -38,7 +39,9 @@ def compile_rules(documents: Sequence[tuple[str, str]], catalogue: Mapping[str, 
     problems: list[Problem] = []
     rules: list[Rule] = []
     places: dict[str, str] = {}
-    words = Words(catalogue, _places(documents))
+    known, twice = _places(documents)
+    words = Words(catalogue, known)
+    problems += twice
     for name, text in documents:
         try:
             tree = read_tree(text, name)
@@ -63,14 +66,24 @@ def compile_rules(documents: Sequence[tuple[str, str]], catalogue: Mapping[str, 
     return RuleSet(digest.hexdigest(), tuple(rules), tuple(documents))
 
 
-def _places(documents: Sequence[tuple[str, str]]) -> dict[str, Place]:
-    """Return the places of all documents; of those that have problems nothing: they are told of later."""
+def _places(documents: Sequence[tuple[str, str]]) -> tuple[dict[str, Place], list[Problem]]:
+    """Return the places of all documents, and those that stand there twice. Of one that is wrong it is told where it is validated."""
     found: dict[str, Place] = {}
+    stands: dict[str, str] = {}
+    problems: list[Problem] = []
     for name, text in documents:
-        with suppress(ConfigError, ValidationError):
-            model = PlacesModel.model_validate(read_tree(text, name).value or {})
-            found |= {place: item.place() for place, item in model.places.items()}
-    return found
+        with suppress(ConfigError):
+            tree = read_tree(text, name)
+            written = tree.value.get("places") if isinstance(tree.value, dict) else None
+            for place, plain in written.items() if isinstance(written, dict) else ():
+                line, column = tree.place(("places", place))
+                if place in stands:
+                    problems.append(Problem(name, line, column, f"places.{place}", f"`{place}` is a place already, in {stands[place]}"))
+                stands.setdefault(place, f"{name}:{line}")
+                found[place] = NOWHERE
+                with suppress(ValidationError):
+                    found[place] = PlaceModel.model_validate(plain).place()
+    return found, problems
 
 
 def schema() -> dict[str, Any]:

@@ -8,7 +8,6 @@ from zoneinfo import available_timezones
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     Field,
     StringConstraints,
@@ -253,12 +252,6 @@ class PlaceModel(Strict):
         if self.center is not None:
             return Place((self.center,), self.radius)
         return Place(tuple(self.polygon or self.route or ()), self.width, ring=self.polygon is not None)
-
-
-class PlacesModel(BaseModel):
-    """What of a document must be known before its rules are read."""
-
-    places: dict[PlaceName, PlaceModel] = {}
 
 
 class RulesModel(Strict):

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from telemetry.alert import SHADOW, AlertEvent, Phase
+from telemetry.alert import SHADOW, AlertEvent, Phase, Severity
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
@@ -64,7 +64,7 @@ def totals(episodes: Iterable[Episode], until_ms: int, by: str) -> dict[str, Tot
 class Difference(NamedTuple):
     """One alert that two sets of rules tell differently: added, removed, or the same with another start or end."""
 
-    what: tuple[str, ...]  # added | removed | earlier, later (it begins), longer, shorter (it lasts)
+    what: tuple[str, ...]  # added | removed | earlier, later (it begins), longer, shorter (it lasts), more severe, less severe
     before: Episode | None
     after: Episode | None
 
@@ -83,7 +83,9 @@ def differences(before: Sequence[Episode], after: Sequence[Episode], until_ms: i
         left[item[:3]].remove(same)
         moved = _moved(same.start_ms, item.start_ms, "earlier", "later")
         lasted = [(until_ms if one.end_ms is None else one.end_ms) - one.start_ms for one in (same, item)]
-        what = tuple(word for word in (moved, _moved(lasted[0], lasted[1], "shorter", "longer")) if word)
+        ranks = [list(Severity).index(Severity(one.severity)) for one in (same, item)]
+        changes = moved, _moved(lasted[0], lasted[1], "shorter", "longer"), _moved(ranks[0], ranks[1], "less severe", "more severe")
+        what = tuple(word for word in changes if word)
         if what:
             found.append(Difference(what, same, item))
     found += [Difference(("removed",), item, None) for group in left.values() for item in group]

@@ -156,6 +156,9 @@ class _Reader(Transformer[Token, Condition]):
         if function != ACCUMULATED:
             msg = f"`{function}` is not of a condition: `{ACCUMULATED}`, how long it held, is"
             raise _Misread(msg, function)
+        if span < SHORTEST_WINDOW_MS:
+            msg = f"a span of {format_duration(span)} is too short: one second is the shortest"
+            raise ValueError(msg)
         metrics = {leaf.signal for leaf in condition.leaves()}
         if len(metrics) > 1 or any(signal.aggregate for signal in metrics):
             msg = f"`{ACCUMULATED}` is of conditions on the readings of one metric, like `{ACCUMULATED}(temperature > 8 Cel, 7 d) > 10 h`"

@@ -74,7 +74,7 @@ class Rule(NamedTuple):
         if self.for_limit is not None:
             with suppress(KeyError, ValueError, OverflowError):
                 own_ms = round(float(tags[self.for_limit[0]]) * self.for_limit[1])
-                for_ms = own_ms if 0 < own_ms <= self.within_ms else for_ms
+                for_ms = min(max(own_ms, 0), self.within_ms)
         steps = (step._replace(when=step.when.of_subject(tags), clear_when=step.clear_when.of_subject(tags)) for step in self.steps)
         when, clear_when = self.when.of_subject(tags), self.clear_when.of_subject(tags)
         return self._replace(when=when, clear_when=clear_when, for_ms=for_ms, steps=tuple(steps))

@@ -5,10 +5,10 @@ threshold is also run with no duration at all: the time of those alerts is the t
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from documents import format_duration
+from documents import format_duration, read_tree
 from rules.backtest import Done
 from rules.condition import HAS, Comparison
 from rules.document import compile_rules
@@ -33,9 +33,10 @@ class Cell(NamedTuple):
 
 
 def sweep(
-    rule: Rule, thresholds: Sequence[float], durations_ms: Sequence[int], run: Run, catalogue: dict[str, Metric]
+    rules: RuleSet, name: str, thresholds: Sequence[float], durations_ms: Sequence[int], run: Run, catalogue: dict[str, Metric]
 ) -> tuple[list[Cell], Done]:
     """Return a cell for each combination, by threshold, then duration. Raises ValueError where the rule cannot be varied so."""
+    rule = next(item for item in rules.rules if item.id == name)
     if not isinstance(rule.when, Comparison) or rule.when.operator == HAS or rule.within_ms:
         msg = f"`{rule.id}` cannot be swept: it must compare one signal with a threshold, and prove that without a break"
         raise ValueError(msg)
@@ -48,9 +49,9 @@ def sweep(
             (threshold, duration_ms) for threshold in thresholds for duration_ms in sorted({0, *durations_ms})
         )
     }
-    documents = [_plain(rule, name, *combination) for name, combination in variants.items()]
-    rules = compile_rules([("sweep", json.dumps({"rules": documents}))], catalogue)
-    done = run(rules)
+    written, places = _written(rules, name)
+    documents = [_varied(written, rule, variant, *combination) for variant, combination in variants.items()]
+    done = run(compile_rules([("sweep", json.dumps({"places": places, "rules": documents}))], catalogue))
     found: dict[tuple[float, int], list[Episode]] = {combination: [] for combination in variants.values()}
     for episode in final_episodes(done.events):
         if episode.rule in variants:
@@ -70,23 +71,22 @@ def sweep(
     return cells, done
 
 
-def _plain(rule: Rule, name: str, threshold: float, for_ms: int) -> dict[str, Any]:
-    """Return a rule as a document says it, with another threshold; `clear` stays as far from it as it was."""
+def _written(rules: RuleSet, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a rule as its document has it, and the places of all documents."""
+    trees = [read_tree(text, document).value or {} for document, text in rules.documents]
+    places = {place: plain for tree in trees for place, plain in tree.get("places", {}).items()}
+    return next(item for tree in trees for item in tree.get("rules", []) if item["id"] == name), places
+
+
+def _varied(written: Mapping[str, Any], rule: Rule, name: str, threshold: float, for_ms: int) -> dict[str, Any]:
+    """Return a rule as its document has it, with another threshold and duration; `clear` stays as far from the threshold as it was."""
     assert isinstance(rule.when, Comparison)
     assert rule.clear_when is not None
     moved = rule.clear_when.threshold + threshold - rule.when.threshold
-    plain: dict[str, Any] = {
-        "id": name,
-        "applies_to": {"kind": rule.kind, "tags": dict(rule.tags)},
-        "when": rule.when._replace(threshold=threshold, limit="").text(),
-        "for": format_duration(for_ms),
-        "clear": {
-            "when": rule.clear_when._replace(threshold=moved, limit="").text(),
-            "for": format_duration(rule.clear_for_ms),
-        },
-        "severity": str(rule.severity),
-    }
-    return plain if rule.max_gap_ms is None else plain | {"max_gap": format_duration(rule.max_gap_ms)}
+    clear = {"when": rule.clear_when._replace(threshold=moved, limit="").text(), "for": format_duration(rule.clear_for_ms)}
+    when = rule.when._replace(threshold=threshold, limit="").text()
+    kept = {key: value for key, value in written.items() if key not in {"keep_firing_for", "mode"}}
+    return kept | {"id": name, "when": when, "for": format_duration(for_ms), "clear": clear}
 
 
 def _minutes(episodes: Iterable[Episode], until_ms: int) -> float:

@@ -186,3 +186,27 @@ def test_the_burden_of_rules(files: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (told["alerts"], told["subjects"], told["chattering"]) == (1, 1, [])
     assert run(["burden", *names]) == 0
     assert "1, from 1 of 2 subjects" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("time", ["inf", "1e30", "-5"])
+def test_a_time_that_is_none_is_said_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], time: str) -> None:
+    (tmp_path / "f.csv").write_text(f"time,temperature\n1767225600,5\n{time},5\n")
+    assert run(["backtest", "--rules", "demo", "--from", str(tmp_path / "f.csv")]) == 2
+    assert f"f.csv:3:1: {time} is no time" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_is_said_before_the_work(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = str(files / "no" / "page.html")
+    assert run(["backtest", "--rules", str(files / "own.yaml"), "--from", str(files / "long.csv"), "--html", where]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert run(["rules", "test", "-k", "nothing is called so"]) == 2
+    assert "no trial's name" in capsys.readouterr().err
+
+
+def test_another_severity_is_a_difference(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "stepped.yaml").write_text(
+        RULES.replace("severity: warning", "severity: warning, steps: [{when: temperature > 9.5 Cel, severity: critical}]")
+    )
+    names = ["--rules", str(files / "stepped.yaml"), "--against", str(files / "own.yaml"), "--from", str(files / "long.csv")]
+    assert run(["backtest", *names]) == 0
+    assert "more severe          warm truck-1" in capsys.readouterr().out

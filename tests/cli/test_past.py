@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,36 @@ def test_a_journal_over_several_processes_comes_to_what_one_does(tmp_path, proce
     assert spread._replace(events=[]) == alone._replace(events=[])
 
 
+def test_a_device_of_two_kinds_is_two_subjects_and_takes_no_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["time,kind,device,body_temperature,temperature"]
+    rows += [
+        f"{1767225600 + 60 * at},{kind},d1,{'39,' if kind == 'patient' else ',5'}" for at, kind in enumerate(("shipment", "patient") * 2)
+    ]
+    (tmp_path / "both.csv").write_text("\n".join(rows))
+    (tmp_path / "fever.yaml").write_text("rules: [{id: fever, when: body_temperature > 38 Cel, severity: warning}]")
+    arguments = ["backtest", "--rules", str(tmp_path / "fever.yaml"), "--from", str(tmp_path / "both.csv"), "--json"]
+    assert run(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+
+    assert (told["readings"], list(told["by_subject"])) == (4, ["patient/d1"])
+    assert run([*arguments, "--tag", "ward=icu"]) == 2
+    assert "the device `d1` is of several kinds" in capsys.readouterr().err
+
+
+def test_a_configurations_own_metrics_and_rules_serve_for_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "registry.yaml").write_text('metrics: [{name: co2, unit: "%", low: 0, high: 100}]')
+    (tmp_path / "rules.yaml").write_text("rules: [{id: stale-air, when: co2 > 5 %, severity: warning}]")
+    (tmp_path / "vitalane.yaml").write_text("rules: [rules.yaml]\nregistry: registry.yaml\n")
+    (tmp_path / "air.csv").write_text("time,device,co2\n1767225600,d1,9\n")
+    with_config = ["-c", str(tmp_path / "vitalane.yaml"), "--from", str(tmp_path / "air.csv"), "--json"]
+    for arguments in ([], ["--rules", str(tmp_path / "rules.yaml")]):
+        assert run(["backtest", *arguments, *with_config]) == 0
+        assert json.loads(capsys.readouterr().out)["alerts"] == 1
+    assert run(["sweep", "--rule", "stale-air", "--threshold", "8:10:2", "--for", "0s", *with_config]) == 0
+    assert [cell["alerts"] for cell in json.loads(capsys.readouterr().out)] == [1, 0]
+    assert run(["rules", "check", str(tmp_path / "rules.yaml"), "-c", str(tmp_path / "vitalane.yaml")]) == 0
+
+
 # -- Parquet -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -120,6 +151,9 @@ def test_a_parquet_file_is_read_as_its_csv_file_is(tmp_path: Path, table: dict[s
     [
         ({"time": [START_MS], "metric": ["temprature"], "value": [1.0]}, "bad.parquet:1:1: unknown metric `temprature`"),
         ({"when": [START_MS], "temperature": [1.0]}, "has the columns when, temperature: it needs `time`"),
+        ({"time": [math.inf], "temperature": [1.0]}, "bad.parquet:1:1: inf is no time"),
+        ({"time": [None], "temperature": [1.0]}, "bad.parquet:1:1: a row has no time"),
+        ({"time": [START_MS], "device": [b"d"], "temperature": [1.0]}, "is no text"),
         ({"time": [NAIVE], "temperature": [1.0]}, "names no time zone"),
     ],
 )
@@ -127,6 +161,13 @@ def test_a_parquet_file_that_is_no_readings(tmp_path: Path, columns: dict[str, l
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "bad.parquet")
     with pytest.raises(ConfigError, match=said):
         read_file(tmp_path / "bad.parquet", "shipment", CATALOGUE)
+
+
+def test_times_finer_than_a_microsecond_are_cut_off(tmp_path: Path) -> None:
+    times = pyarrow.array([START_MS * 1_000_000 + 1], pyarrow.timestamp("ns", tz="UTC"))
+    pyarrow.parquet.write_table(pyarrow.table({"time": times, "temperature": [5.0]}), tmp_path / "fine.PARQUET")
+
+    assert read_file(tmp_path / "fine.PARQUET", "shipment", CATALOGUE) == [Measured(START_MS, "shipment", "device", "temperature", 5.0)]
 
 
 def test_what_is_no_parquet_file(tmp_path: Path) -> None:

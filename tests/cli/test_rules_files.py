@@ -133,3 +133,43 @@ def test_check_knows_what_the_devices_of_a_configuration_publish(tmp_path, capsy
     assert any(rule == "tight" and "nothing is ever proved" in text for rule, text in told)
     assert any(rule == "hasty" and "the second reading decides" in text for rule, text in told)
     assert any(rule == "quiet" and "all the time" in text for rule, text in told)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("radius: 300 m", "radius: 30 km", "place 1: depot: 1 points from (52.5, 13.4), 300 m around"),
+        ("limit(tmax, 8 Cel)", "limit(tmax, 46.4 degF)", "unit of tmax:  -> the tag times 0.555556 plus -17.7778"),
+        ("limit(budget, 72 h)", "limit(budget, 3 d)", "for: limit(budget, 72 h) within 60 d -> limit(budget, 3 d) within 60 d"),
+    ],
+)
+def test_diff_tells_what_only_the_meaning_shows(tmp_path, capsys, before, after, said):
+    text = """places: {depot: {center: [52.5, 13.4], radius: 300 m}}
+rules:
+  - {id: a, when: inside(depot), severity: info}
+  - {id: b, when: 'temperature > limit(tmax, 8 Cel)', severity: info}
+  - {id: c, when: temperature > 8 Cel, accumulated: 'limit(budget, 72 h) within 60 d', severity: info}
+"""
+    (tmp_path / "old.yaml").write_text(text)
+    (tmp_path / "new.yaml").write_text(text.replace(before, after))
+    assert run(["rules", "diff", str(tmp_path / "old.yaml"), str(tmp_path / "new.yaml")]) == 0
+    told = capsys.readouterr().out
+
+    assert said in told
+    assert "1 rules differ" in told
+
+
+def test_check_advises_on_steps_and_spans(tmp_path, capsys):
+    (tmp_path / "odd.yaml").write_text("""rules:
+  - {id: far, when: temperature > 8 Cel, severity: warning, steps: [{when: temperature > 200 Cel, severity: critical}]}
+  - {id: weaker, when: temperature > 9 Cel, severity: warning, steps: [{when: temperature > 5 Cel, severity: critical}]}
+  - {id: apart, when: temperature > 10 Cel, severity: warning, steps: [{when: temperature < 2 Cel, severity: critical}]}
+  - {id: short, when: 'accumulated_time(temperature > 8 Cel, 10 h) > 20 h', severity: warning}
+  - {id: fine, when: temperature > 11 Cel, severity: warning, steps: [{when: temperature > 12 Cel, severity: critical}]}
+""")
+    assert run(["rules", "check", str(tmp_path / "odd.yaml"), "--json"]) == 0
+    told = {item["rule"]: item["text"] for item in json.loads(capsys.readouterr().out)["advice"]}
+
+    assert sorted(told) == ["apart", "far", "short", "weaker"]
+    assert told["weaker"] == "the step `temperature > 5 Cel` holds whenever the rule does: its own severity is never told"
+    assert told["apart"] == "the step `temperature < 2 Cel` never holds while the rule does"

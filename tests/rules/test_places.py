@@ -116,6 +116,7 @@ def test_zones_combine_with_what_is_measured():
         ("accumulated_time(temperature > 8 Cel and humidity > 3 %, 7 d) > 10 h", "conditions on the readings of one metric"),
         ("accumulated_time(mean(temperature, 1 h) > 8 Cel, 7 d) > 10 h", "conditions on the readings of one metric"),
         ("accumulated_time(temperature > limit(high, 8 Cel), 7 d) > 10 h", "`limit` does not go into"),
+        ("accumulated_time(temperature > 8 Cel, 0 s) > 1 h", "a span of 0 is too short"),
         ("mean(temperature > 8 Cel, 7 d) > 10 h", "`mean` is not of a condition"),
     ],
 )
@@ -147,6 +148,21 @@ def test_places_are_known_to_all_files():
         [("a", "rules: [{id: r, when: inside(depot), severity: info}]"), ("b", "places: {depot: {center: [5, 8], radius: 1 km}}")]
     )
     assert [rule.id for rule in rules.rules] == ["r"]
+
+
+def test_a_place_stands_once():
+    """Else which one holds would depend on the order of the files, and a rule could fall silent."""
+    place = "places: {depot: {center: [5, 8], radius: 1 km}}"
+    with pytest.raises(ConfigError, match=r"b:1:17: places.depot: `depot` is a place already, in a:1"):
+        compile_rules([("a", f"{place}\nrules: [{{id: r, when: inside(depot), severity: info}}]"), ("b", place)])
+
+
+def test_a_place_that_is_wrong_leaves_the_others_known():
+    places = "places: {bad: {center: [5, 8], radius: 300}, good: {center: [5, 8], radius: 1 km}}"
+    text = f"{places}\nrules: [{{id: r, when: inside(good), severity: info}}]"
+    with pytest.raises(ConfigError) as found:
+        compile_rules([("f", text)])
+    assert [str(problem).split(": ")[1] for problem in found.value.problems] == ["places.bad.radius"]
 
 
 # -- time accumulated ------------------------------------------------------------------------------------------------------------------

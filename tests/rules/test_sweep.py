@@ -30,8 +30,8 @@ def readings():
 
 
 def test_each_cell_is_what_its_combination_alone_comes_to(readings):
-    rule = compile_rules([("r", document(90, 5))]).rules[0]
-    cells, done = sweep(rule, [86, 90, 94], [0, 5000, 30_000], lambda rules: run(readings, rules), CATALOGUE)
+    swept = compile_rules([("r", document(90, 5))])
+    cells, done = sweep(swept, "low", [86, 90, 94], [0, 5000, 30_000], lambda rules: run(readings, rules), CATALOGUE)
 
     assert [cell[:2] for cell in cells] == [(threshold, span) for threshold in (86, 90, 94) for span in (0, 5000, 30_000)]
     assert done.accepted == len(readings)
@@ -54,15 +54,15 @@ def test_each_cell_is_what_its_combination_alone_comes_to(readings):
     ],
 )
 def test_what_cannot_be_swept_is_said(text, said):
-    rule = compile_rules([("r", f"rules: [{text}]")]).rules[0]
+    swept = compile_rules([("r", f"rules: [{text}]")])
     with pytest.raises(ValueError, match=said):
-        sweep(rule, [1.0], [0], lambda rules: run([], rules), CATALOGUE)
+        sweep(swept, "a", [1.0], [0], lambda rules: run([], rules), CATALOGUE)
 
 
 def test_a_score_can_be_swept():
-    rule = compile_rules([("r", "rules: [{id: high, when: news2 >= 7, severity: critical}]")]).rules[0]
+    swept = compile_rules([("r", "rules: [{id: high, when: news2 >= 7, severity: critical}]")])
     readings = [Measured(START_MS + at * 1000, "patient", "bed", "respiratory_rate", value) for at, value in enumerate((16, 25, 16))]
-    cells, _ = sweep(rule, [1.0, 3.0, 4.0], [0], lambda rules: run(readings, rules), CATALOGUE)
+    cells, _ = sweep(swept, "high", [1.0, 3.0, 4.0], [0], lambda rules: run(readings, rules), CATALOGUE)
 
     assert [cell.alerts for cell in cells] == [1, 1, 0]
 
@@ -77,6 +77,39 @@ def test_the_end_of_a_file_is_no_silence():
 
 
 def test_too_many_combinations_are_refused():
-    rule = compile_rules([("r", document(90, 5))]).rules[0]
+    swept = compile_rules([("r", document(90, 5))])
     with pytest.raises(ValueError, match="are too many"):
-        sweep(rule, [float(at) for at in range(100)], list(range(0, 100_000, 1000)), lambda rules: run([], rules), CATALOGUE)
+        sweep(swept, "low", [float(at) for at in range(100)], list(range(0, 100_000, 1000)), lambda rules: run([], rules), CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "active: {hours: '00:10-00:20'}",
+        "steps: [{when: spo2 < 89 %, for: 2 s, severity: critical}]",
+    ],
+)
+def test_what_else_a_rule_says_is_swept_with_it(readings, more):
+    """When it judges, and its steps, which raise before its own duration is proved."""
+    text = document(90, 30).replace("severity: warning}", f"severity: warning, {more}}}")
+    cells, _ = sweep(compile_rules([("r", text)]), "low", [90], [30_000], lambda rules: run(readings, rules), CATALOGUE)
+    alone = final_episodes(run(readings, compile_rules([("r", text)])).events)
+    plain = final_episodes(run(readings, compile_rules([("r", document(90, 30))])).events)
+
+    assert cells[0].alerts == len(alone) > 0
+    assert [item[:5] for item in alone] != [item[:5] for item in plain]
+
+
+def test_a_distance_is_swept_from_the_places_of_other_documents():
+    documents = [
+        ("places", "places: {depot: {center: [52.0, 13.0], radius: 300 m}}"),
+        ("r", "rules: [{id: far, when: distance_from(depot) > 1 km, severity: info}]"),
+    ]
+    readings = sorted(
+        Measured(START_MS + at * 60_000, "shipment", "van", name, value)
+        for at, latitude in enumerate((52.0, 52.02, 52.04, 52.0))
+        for name, value in (("latitude", latitude), ("longitude", 13.0))
+    )
+    cells, _ = sweep(compile_rules(documents), "far", [1000.0, 3000.0, 5000.0], [0], lambda rules: run(readings, rules), CATALOGUE)
+
+    assert [(cell.alerts, round(cell.alerted_minutes)) for cell in cells] == [(1, 2), (1, 1), (0, 0)]
