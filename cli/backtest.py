@@ -40,12 +40,12 @@ def backtest(*, rules_files: Sequence[str], against_files: Sequence[str], source
         raise ConfigError([Problem(str(html_file), 0, 0, "--html", f"there is no folder {html_file.parent}")])
     lines: defaultdict[str, defaultdict[str, Points]] = defaultdict(lambda: defaultdict(list))
     done = source.run(rules, lines if html_file is not None else None)
-    after = Tested(done, final_episodes(done.events))
+    after = Tested(done, final_episodes(done.events, done.open_peaks))
     took_s = time.perf_counter() - began
     before = None
     if against is not None:
         other = source.run(against)
-        before = Tested(other, final_episodes(other.events))
+        before = Tested(other, final_episodes(other.events, other.open_peaks))
     report = reported(after, before, took_s)
     if html_file is not None:
         html_file.write_text(page(report, after.episodes, done.events, lines, done.last_ms))

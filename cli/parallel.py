@@ -121,4 +121,5 @@ def _joined(parts: list[Done]) -> Done:
     events = sorted((event for part in parts for event in part.events), key=lambda event: (event.detected_at_ms, event.event_id))
     accepted, subjects = sum(part.accepted for part in parts), sum(part.subjects for part in parts)
     first_ms = min((part.first_ms for part in parts if part.first_ms), default=0)
-    return Done(events, accepted, quarantined, first_ms, max(part.last_ms for part in parts), subjects)
+    peaks = {alert_id: peak for part in parts for alert_id, peak in part.open_peaks.items()}
+    return Done(events, accepted, quarantined, first_ms, max(part.last_ms for part in parts), subjects, peaks)

@@ -69,7 +69,8 @@ def replay(
         for reason, count in evaluator.quarantined.items():
             quarantined[reason] = quarantined.get(reason, 0) + count
     accepted, subjects = sum(one.counts["accepted"] for one in evaluators), sum(one.subjects() for one in evaluators)
-    return Done(events, accepted, quarantined, first_ms, last_ms, subjects)
+    peaks = {alert_id: peak for one in evaluators for alert_id, peak in one.watch.open_peaks().items()}
+    return Done(events, accepted, quarantined, first_ms, last_ms, subjects, peaks)
 
 
 def messages(journal: Path, partitions: int) -> int:

@@ -51,6 +51,7 @@ class Done(NamedTuple):
     first_ms: int
     last_ms: int
     subjects: int = 0  # of whom something was measured
+    open_peaks: Mapping[str, float] = {}  # of the alerts that are open in the end, by id: the most extreme value
 
 
 def run(
@@ -65,7 +66,8 @@ def run(
 ) -> Done:
     """Run rules over readings in the order of their times. A reading is received when it is measured.
 
-    `metrics` are those besides the catalogue's. `span` is the time, milliseconds, that the run covers where that is more than its readings do.
+    `metrics` are those besides the catalogue's. `span` is the time, milliseconds, that the run covers where that is more than its readings
+    do.
     """
     batch_ms = _batch_ms(rules)
     evaluator, events, offset, first_ms, last_ms = Evaluator(0, 1), list[AlertEvent](), 0, 0, 0
@@ -92,7 +94,15 @@ def run(
     if offset:  # windows close; that the file is at its end is no silence
         silences = {rule.id for rule in rules.rules if isinstance(rule.when, Silence)}
         events += [event for event in evaluator.on_tick(offset, last_ms + END_MS).alerts if event.rule not in silences]
-    return Done(events, evaluator.counts["accepted"], dict(evaluator.quarantined), first_ms, last_ms, evaluator.subjects())
+    return Done(
+        events,
+        evaluator.counts["accepted"],
+        dict(evaluator.quarantined),
+        first_ms,
+        last_ms,
+        evaluator.subjects(),
+        evaluator.watch.open_peaks(),
+    )
 
 
 def batches(readings: Iterable[Measured], batch_ms: int = BATCH_MS) -> Iterator[tuple[int, Decoded]]:

@@ -1,7 +1,7 @@
 """Episodes: alerts as they stand in the end, what they come to, and what differs between two sets of them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from telemetry.alert import SHADOW, AlertEvent, Phase, Severity
@@ -23,15 +23,26 @@ class Episode(NamedTuple):
     alert_id: str
 
 
-def final_episodes(events: Iterable[AlertEvent]) -> list[Episode]:
-    """Return the alerts that stand in the end, in the order of their start: not what was retracted, nor what an absence inhibited."""
+NO_PEAKS: Mapping[str, float] = {}
+
+
+def final_episodes(events: Iterable[AlertEvent], open_peaks: Mapping[str, float] = NO_PEAKS) -> list[Episode]:
+    """Return the alerts that stand in the end, in the order of their start: not what was retracted, nor what an absence inhibited.
+
+    `open_peaks` are the most extreme values of those that are open, by id: events tell of it only when something else changes.
+    """
     last: dict[str, AlertEvent] = {}
     for event in events:
         if event.alert_id not in last or event.revision > last[event.alert_id].revision:
             last[event.alert_id] = event
     stand = [event for event in last.values() if event.phase is not Phase.RETRACTED and event.inhibited_by in {None, SHADOW}]
+
+    def peak(event: AlertEvent) -> float | None:
+        known = event.ended_at_ms is not None or event.peak is None  # a rule on combined conditions has none
+        return event.peak if known else open_peaks.get(event.alert_id, event.peak)
+
     found = [
-        Episode(item.rule, item.kind, item.subject, item.started_at_ms, item.ended_at_ms, str(item.worst), item.peak, item.alert_id)
+        Episode(item.rule, item.kind, item.subject, item.started_at_ms, item.ended_at_ms, str(item.worst), peak(item), item.alert_id)
         for item in stand
     ]
     return sorted(found, key=lambda item: (item.start_ms, item.rule, item.kind, item.subject, item.end_ms is None, item.end_ms or 0))

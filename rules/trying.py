@@ -6,12 +6,12 @@ the same. One row of the journal is everything that arrives at one instant; tick
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from rules.condition import Silence
 from rules.control import DEFAULT_SETTINGS, Settings, registry_record, rules_record, settings_record
-from rules.episodes import final_episodes
+from rules.episodes import NO_PEAKS, final_episodes
 from rules.evaluator import Evaluator
 from rules.rule import RuleSet
 from rules.trial import Expected, Fault, Trial
@@ -64,11 +64,17 @@ class Result(NamedTuple):
         return not self.missing and not self.unexpected and self.shuffled is None
 
 
+class Evaluated(NamedTuple):
+    events: list[AlertEvent]
+    quarantined: dict[str, int]  # by reason
+    open_peaks: dict[str, float]
+
+
 def run_trial(trial: Trial, rules: RuleSet, settings: Settings = DEFAULT_SETTINGS) -> Result:
     """Run a trial under some rules."""
     readings = measured(trial)
-    events, quarantined = _evaluated(trial, rules, settings, readings)
-    episodes = told(events)
+    events, quarantined, peaks = _evaluated(trial, rules, settings, readings)
+    episodes = told(events, peaks)
     missing, unexpected = list(trial.expect), []
     for episode in episodes:
         known = next((item for item in missing if _is(item, episode)), None)
@@ -94,11 +100,11 @@ def measured(trial: Trial) -> list[Reading]:
     return sorted(readings)
 
 
-def told(events: Iterable[AlertEvent]) -> list[Episode]:
+def told(events: Iterable[AlertEvent], open_peaks: Mapping[str, float] = NO_PEAKS) -> list[Episode]:
     """Return the alerts as they are in the end, those for the record left out; in order of start."""
     return [
         Episode(item.rule, item.start_ms - START_MS, None if item.end_ms is None else item.end_ms - START_MS, item.severity, item.peak)
-        for item in final_episodes(events)
+        for item in final_episodes(events, open_peaks)
     ]
 
 
@@ -134,8 +140,8 @@ def _shuffled(readings: list[Reading]) -> list[Reading]:
     return other
 
 
-def _evaluated(trial: Trial, rules: RuleSet, settings: Settings, readings: list[Reading]) -> tuple[list[AlertEvent], dict[str, int]]:
-    """Return the alert events of readings that arrive in this order, and how many were refused, by reason."""
+def _evaluated(trial: Trial, rules: RuleSet, settings: Settings, readings: list[Reading]) -> Evaluated:
+    """Return what comes of readings that arrive in this order."""
     evaluator, offset, events = Evaluator(0, 1), 0, []
     subject = trial.subject
     span_ms = max((reading.arrives_ms for reading in readings), default=0) + 2 * AFTER_MS
@@ -159,7 +165,7 @@ def _evaluated(trial: Trial, rules: RuleSet, settings: Settings, readings: list[
         else:
             events += evaluator.on_tick(offset, START_MS + at_ms).alerts
             offset += 1
-    return events, dict(evaluator.quarantined)
+    return Evaluated(events, dict(evaluator.quarantined), evaluator.watch.open_peaks())
 
 
 ROW = 50

@@ -187,6 +187,16 @@ class Watch:
         orphans = self.silence.keep_told(state["silence"], set(self._by_id))
         assert not orphans, orphans
 
+    def open_peaks(self) -> dict[str, float]:
+        """Return the most extreme value so far of each alert on values that is open, by its id: it may not have been told yet."""
+        found = {}
+        for table in self.tables():
+            for row, rule_id, told in table.open_alerts():
+                episode = table.tracks[row][rule_id].life.episode
+                if episode is not None:
+                    found[told.alert_id] = episode.peak
+        return found
+
     def open_alerts(self) -> int:
         return sum(1 for table in self.tables() for _ in table.open_alerts()) + self.silence.open_alerts()
 

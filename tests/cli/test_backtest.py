@@ -45,6 +45,14 @@ def test_a_file_of_readings(files: Path, capsys: pytest.CaptureFixture[str]) -> 
         "severity": "warning", "peak": 10.0}  # fmt: skip
 
 
+def test_an_alert_that_is_open_has_the_peak_of_all_its_readings(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "open.csv").write_text("time,device,metric,value\n" + rows([5, 9, 9, 9, 15, 10]))
+    assert run(["backtest", "--rules", str(files / "own.yaml"), "--from", str(files / "open.csv"), "--json"]) == 0
+    [episode] = json.loads(capsys.readouterr().out)["episodes"]
+
+    assert (episode["end"], episode["peak"]) == (None, 15.0)
+
+
 def test_against_other_rules(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["--rules", str(files / "own.yaml"), "--against", str(files / "looser.yaml"), "--from", str(files / "long.csv")]
     assert run(["backtest", *names]) == 0

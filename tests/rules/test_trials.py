@@ -122,3 +122,11 @@ def test_every_shipped_rule_has_its_trials(pack):
     assert {rule.id for rule in rules.rules if not isinstance(rule.when, Silence)} - beside_a_gap == set()
     assert any(not result.events for result in results)
     assert any(fault.late for result in results for fault in result.trial.faults)
+
+
+def test_the_peak_of_an_alert_that_is_open_is_that_of_all_its_readings():
+    rules = compile_rules([("r", "rules: [{id: warm, when: temperature > 8 Cel, severity: warning}]")])
+    trial = Trial.model_validate({"name": "t", "series": {"temperature": "5 x5, 9 x3, 15 x5, 10 x3"}, "expect": [
+        {"rule": "warm", "from": "5 min", "peak": 15}]})  # fmt: skip
+
+    assert run_trial(trial, rules).passed
