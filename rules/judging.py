@@ -159,8 +159,10 @@ class Judging:
         for seen in observations:
             held = table.tracks.get(row, {})
             for judge in band.asked(seen.value, [name for name, track in held.items() if not track.idle()]):
-                if self._judges(judge, seen.position):
-                    verdict = table.track(row, judge.rule.id).show(judge.terms, (judge.rule.id, subject), seen)
+                if not self.applied or self._judges(judge, seen.position):
+                    rule_id = judge.rule.id
+                    track = held.get(rule_id) or table.track(row, rule_id)
+                    verdict = track.show(judge.terms, (rule_id, subject), seen)
                     if verdict is not None:
                         yield judge, verdict
 

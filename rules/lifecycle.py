@@ -107,7 +107,8 @@ IDLE = Life()
 def step(terms: Terms, life: Life, seen: Observation) -> tuple[Life, Change | None]:
     """Return where the rule stands after an observation, and what changed for people, if anything.
 
-    A resolved episode is returned once more, for whoever tells of it; `rested` is where the rule stands then.
+    A resolved episode is returned once more, for whoever tells of it; `rested` is where the rule stands then. Episodes are made anew whole:
+    this is what a breach costs, and `_replace` takes three times as long.
     """
     active = terms.active is None or terms.active.at(seen.time_ms)
     satisfies = active and terms.when.holds(seen.value)
@@ -118,23 +119,35 @@ def step(terms: Terms, life: Life, seen: Observation) -> tuple[Life, Change | No
         return (
             _proved(terms, life, Episode(State.PENDING, seen, 0, seen.time_ms, seen.value, None, None), seen) if satisfies else (life, None)
         )
-    gap = seen.time_ms - episode.last_ms
+    time_ms, value = seen.time_ms, seen.value
+    gap = time_ms - episode.last_ms
     gained = gap if 0 < gap <= terms.max_gap_ms else 0
     if episode.state is State.PENDING:
         if not satisfies:
-            return life._replace(episode=None), None
-        pending = episode._replace(proved_ms=episode.proved_ms + gained, last_ms=seen.time_ms, peak=_peak(terms, episode.peak, seen.value))
+            return Life(None, life.held_ms, life.proved), None
+        pending = Episode(
+            State.PENDING, episode.started, episode.proved_ms + gained, time_ms, _peak(terms, episode.peak, value), None, None,
+            episode.steps, episode.reached, episode.moved,
+        )  # fmt: skip
         return _proved(terms, life, pending, seen)
-    before = episode.level
-    episode = _with_steps(terms, episode, seen)
-    moved = None if episode.level == before else Change.ESCALATED if episode.level > before else Change.DEESCALATED
-    if active and not terms.clear_when.holds(seen.value):
-        peak = _peak(terms, episode.peak, seen.value)
-        firing = episode._replace(state=State.FIRING, proved_ms=0, last_ms=seen.time_ms, peak=peak, clearing=None)
-        return life._replace(episode=firing), moved
-    proved = episode.proved_ms + (gained if episode.clearing else 0)
-    clearing = episode._replace(state=State.CLEARING, proved_ms=proved, last_ms=seen.time_ms, clearing=episode.clearing or seen)
-    return life._replace(episode=clearing), Change.RESOLVED if proved >= terms.clear_for_ms or not active else moved
+    moved = None
+    if terms.steps:
+        before, episode = episode.level, _with_steps(terms, episode, seen)
+        if episode.level != before:
+            moved = Change.ESCALATED if episode.level > before else Change.DEESCALATED
+    if active and not terms.clear_when.holds(value):
+        firing = Episode(
+            State.FIRING, episode.started, 0, time_ms, _peak(terms, episode.peak, value), episode.decided, None,
+            episode.steps, episode.reached, episode.moved,
+        )  # fmt: skip
+        return Life(firing, life.held_ms, life.proved), moved
+    proved_ms = episode.proved_ms + (gained if episode.clearing else 0)
+    clearing = Episode(
+        State.CLEARING, episode.started, proved_ms, time_ms, episode.peak, episode.decided, episode.clearing or seen,
+        episode.steps, episode.reached, episode.moved,
+    )  # fmt: skip
+    over = proved_ms >= terms.clear_for_ms or not active
+    return Life(clearing, life.held_ms, life.proved), Change.RESOLVED if over else moved
 
 
 def rested(life: Life) -> Life:
@@ -210,8 +223,8 @@ def _proved(terms: Terms, life: Life, pending: Episode, seen: Observation) -> tu
     """Return the life with an episode that is firing if that is proved, and else pending."""
     episode = _with_steps(terms, pending, seen)
     proved_ms = sum(until - since for since, until in life.proved) if terms.within_ms else episode.proved_ms
-    if proved_ms < terms.for_ms and not episode.level:
-        return life._replace(episode=episode), None
+    if proved_ms < terms.for_ms and not (terms.steps and episode.level):
+        return Life(episode, life.held_ms, life.proved), None
     firing = episode._replace(state=State.FIRING, proved_ms=0, decided=seen, reached=1 << episode.level)
     return life._replace(episode=firing), Change.RAISED
 
