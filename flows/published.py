@@ -19,6 +19,7 @@ AT_ONCE = 64
 
 def intervals_ms(journal: Path, partitions: int, catalogue: Mapping[str, Metric]) -> dict[tuple[str, str], int | None]:
     """Return by (kind, metric) the median time between two readings of one device, milliseconds; None where there was one only."""
+    known = dict(catalogue)  # one object: decoders are made for each
     times: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
     with JournalReader(journal) as reader:
         for partition in range(partitions):
@@ -28,7 +29,7 @@ def intervals_ms(journal: Path, partitions: int, catalogue: Mapping[str, Metric]
                 for row in rows:
                     if row.kind != RowKind.MESSAGES:
                         continue
-                    packets = decode_row(decode_messages(row.body), row.time_ms, dict(catalogue)).packets
+                    packets = decode_row(decode_messages(row.body), row.time_ms, known).packets
                     for kind, device, names, time_ms in zip(packets.kinds, packets.devices, packets.metrics, packets.times_ms, strict=True):
                         for name in names:
                             times[kind, device, name].append(row.time_ms if time_ms == NO_TIME else time_ms)

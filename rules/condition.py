@@ -54,9 +54,9 @@ class Where(NamedTuple):
     places: tuple[tuple[str, Place], ...]
     tag: str = ""
 
-    def of_subject(self, tags: Mapping[str, str]) -> Place | None:
-        """Return the place, None where the subject names none that there is."""
-        return dict(self.places).get(tags.get(self.tag, "")) if self.tag else self.places[0][1]
+    def __hash__(self) -> int:
+        """Return a hash without the geometry, which may be of thousands of points: signals are looked up for every row."""
+        return hash((self.tag, len(self.places)))
 
 
 class Held(NamedTuple):
@@ -156,7 +156,7 @@ class Comparison(NamedTuple):
         """Return it as a rule writes it."""
         unit = "" if self.unit in {"1", "{score}", "{state}"} else f" {self.unit}"
         unit += "/s" if self.signal.aggregate in {"rate", "slope"} else ""
-        threshold = f"{self.threshold:g}{unit}"
+        threshold = f"{self.threshold:.12g}{unit}"
         return f"{self.signal} {self.operator} {f'limit({self.limit}, {threshold})' if self.limit else threshold}"
 
     def __str__(self) -> str:

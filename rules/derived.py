@@ -224,12 +224,19 @@ class _Asked:
         latitude, longitude = (self.latest(metric) for metric in (LATITUDE, LONGITUDE))
         together = latitude.times_ms == longitude.times_ms
         values = np.full(len(self.hosts), np.nan)
-        places = [where.of_subject(dict(self.metrics.subjects[host].tags)) for host in self.hosts.tolist()]
-        for place in dict.fromkeys(places):
-            if place is not None:
-                there = together & np.array([other == place for other in places])
-                values[there] = distances_m(place, latitude.values[there], longitude.values[there])
+        numbers = self._places(where)
+        for number in np.unique(numbers[together & (numbers >= 0)]).tolist():
+            there = together & (numbers == number)
+            values[there] = distances_m(where.places[number][1], latitude.values[there], longitude.values[there])
         return latitude._replace(values=values)
+
+    def _places(self, where: Where) -> Integers:
+        """Return the number of each subject's place, -1 where it names none that there is."""
+        if not where.tag:
+            return np.zeros(len(self.hosts), np.int64)
+        known = {name: number for number, (name, _) in enumerate(where.places)}
+        named = [dict(self.metrics.subjects[host].tags).get(where.tag, "") for host in self.hosts.tolist()]
+        return np.array([known.get(name, -1) for name in named], np.int64)
 
     def _accumulated(self, held: Held) -> At:
         """Return how many hours a condition held in the trailing span, as far as that is proved."""

@@ -117,6 +117,7 @@ def withdrawn_event(alert: Withdrawn, version: str, position: tuple[int, int], n
         comparison=str(when),
         threshold=when.threshold if when.operator != HAS else None,
         started_at_ms=told.started.time_ms,
+        severity=alert.rule.severity_at(told.level),
         inhibited_by=told.inhibited_by or None,
         **_severities(alert.rule, told),
     )

@@ -108,8 +108,9 @@ class Rule(NamedTuple):
     @property
     def meaning(self) -> tuple[object, ...]:
         """What the rule decides, without how it is told: state is kept over a change of rules where this is unchanged."""
-        what = self.when, self.for_ms, self.max_gap_ms, self.clear_when, self.clear_for_ms, self.within_ms, self.for_limit, self.steps
-        return (self.id, self.kind, self.tags, self.schedule, *what)
+        what = self.when, self.for_ms, self.max_gap_ms, self.clear_when, self.clear_for_ms, self.within_ms, self.for_limit
+        steps = tuple(step._replace(severity=Severity.INFO) for step in self.steps)  # how severe is how it is told
+        return (self.id, self.kind, self.tags, self.schedule, *what, steps)
 
 
 class RuleSet(NamedTuple):
