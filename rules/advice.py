@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from documents import format_duration
-from rules.combining import metrics_of
-from rules.condition import BOUNDED, HAS, SCORE, Comparison, Expression, Silence
+from rules.combining import conditions, metrics_of
+from rules.condition import BOUNDED, HAS, SCORE, Comparison, Silence
 from rules.rule import Rule
 from telemetry.metrics import Metric
 
 Published = Mapping[tuple[str, str], int | None]
 """By kind and metric, the usual time between two readings of a device, milliseconds; None where it is not known."""
 
-
 HOUR_MS = 3_600_000
+SIDES = ("when", "clear")
 
 
 class Advice(NamedTuple):
@@ -34,23 +34,13 @@ def advice(rules: Sequence[Rule], catalogue: Mapping[str, Metric], published: Pu
     return found
 
 
-def sides(rule: Rule) -> tuple[Expression, Expression] | None:
-    """Return what raises and what clears, as written; None for a rule on silence."""
-    if isinstance(rule.when, Silence):
-        return None
-    assert rule.clear_when is not None
-    made = rule.when.signal.derived
-    if made is not None and made.when is not None and made.clear is not None:
-        return made.when, made.clear
-    return rule.when, rule.clear_when
-
-
 def _of_rule(rule: Rule, catalogue: Mapping[str, Metric]) -> Iterator[str]:
-    both = sides(rule)
-    if both is None:
+    pairs = conditions(rule)
+    if not pairs:
         return
-    when, clear = both
-    for name, side in (("when", when), ("clear", clear), *_steps(rule)):
+    when, clear = pairs[0]
+    named = [(f"step {at}: {name}" if at else name, side) for at, pair in enumerate(pairs) for name, side in zip(SIDES, pair, strict=True)]
+    for name, side in named:
         for leaf in side.leaves():
             if leaf.signal.held is not None and leaf.operator in {">", ">="} and leaf.threshold * HOUR_MS > leaf.signal.held.span_ms:
                 yield f"`{name}` never holds where it says `{leaf.text()}`: the span is shorter"
@@ -77,16 +67,8 @@ def _of_rule(rule: Rule, catalogue: Mapping[str, Metric]) -> Iterator[str]:
         yield "`max_gap` is longer than the span of `accumulated`"
 
 
-def _steps(rule: Rule) -> list[tuple[str, Expression]]:
-    """Return the conditions of the steps, as written."""
-    made = rule.when.signal.derived if isinstance(rule.when, Comparison) else None
-    pairs = made.steps if made is not None and made.steps else tuple((step.when, step.clear_when) for step in rule.steps)
-    return [(f"step {at}: {name}", side) for at, pair in enumerate(pairs, 1) for name, side in zip(("when", "clear"), pair, strict=True)]
-
-
 def _beside(rule: Rule, published: Published) -> Iterator[str]:
     """Return what is odd about a rule beside what devices publish."""
-    both = sides(rule)
     metrics = [rule.when.metric] if isinstance(rule.when, Silence) else metrics_of(rule.when.signal)
     kinds = [rule.kind] if rule.kind else sorted({kind for kind, _ in published})
     for metric in dict.fromkeys(metrics):
@@ -100,7 +82,7 @@ def _beside(rule: Rule, published: Published) -> Iterator[str]:
         if isinstance(rule.when, Silence):
             if rule.when.duration_ms <= interval_ms:
                 yield f"it is silent for {format_duration(rule.when.duration_ms)} all the time: {usual}"
-        elif both is not None and rule.for_ms and rule.gap_ms(kind) < interval_ms:
+        elif rule.for_ms and rule.gap_ms(kind) < interval_ms:
             yield f"`max_gap` is {format_duration(rule.gap_ms(kind))}, and {usual}: nothing is ever proved"
         elif 0 < rule.for_ms < interval_ms:
             yield f"`for` is {format_duration(rule.for_ms)}, and {usual}: the second reading decides"

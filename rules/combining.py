@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rules.condition import ACCUMULATED, CLEARS, HAS, HOLDS, SCORE, WITHOUT_METRIC, Comparison, Derived, Expression, Logic, Signal
+from rules.condition import ACCUMULATED, CLEARS, HAS, HOLDS, SCORE, WITHOUT_METRIC, Comparison, Derived, Expression, Logic, Signal, Silence
 from rules.places import LATITUDE, LONGITUDE
-from rules.rule import DEFAULT_MAX_GAP_MS, OTHER_MAX_GAP_MS
+from rules.rule import DEFAULT_MAX_GAP_MS, OTHER_MAX_GAP_MS, Rule
 from rules.scores import scores
 
 FIRST_STEP = 4  # the bit of a derived signal that says that the first step holds; the next one says that it clears
@@ -52,6 +52,17 @@ def metrics_of(signal: Signal) -> Sequence[str]:
         return scores()[signal.metric].score.metrics if signal.aggregate == SCORE else (signal.metric,)
     leaves = [leaf for side in signal.derived.sides() for leaf in side.leaves()]
     return [metric for leaf in leaves for metric in metrics_of(leaf.signal)]
+
+
+def conditions(rule: Rule) -> list[tuple[Expression, Expression]]:
+    """Return what raises and what clears as it was written, of a rule and of its steps; nothing of a rule on silence."""
+    if isinstance(rule.when, Silence):
+        return []
+    assert rule.clear_when is not None
+    made = rule.when.signal.derived
+    if made is not None and made.when is not None and made.clear is not None:
+        return [(made.when, made.clear), *made.steps]
+    return [(rule.when, rule.clear_when), *((step.when, step.clear_when) for step in rule.steps)]
 
 
 def _plain(when: Expression, clear: Expression | None, max_gap_ms: int | None) -> Pair:

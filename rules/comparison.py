@@ -5,9 +5,9 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from documents import format_duration
-from rules.advice import sides
-from rules.condition import Comparison, Silence
-from rules.rule import Rule, RuleSet
+from rules.combining import conditions
+from rules.condition import Comparison, Expression, Silence
+from rules.rule import Rule, RuleSet, Step
 
 TOLD = ("severity", "latching", "class", "message", "mode")
 """What of a rule can change without its state being lost."""
@@ -47,23 +47,22 @@ def shown(rule: Rule) -> dict[str, str]:
 def _fields(rule: Rule) -> Iterator[tuple[str, str]]:
     tags = ", ".join(f"{name}={value}" for name, value in rule.tags)
     yield "applies to", f"{rule.kind or 'every kind'}{f' with {tags}' if tags else ''}"
-    both = sides(rule)
-    yield "when", str(rule.when) if isinstance(rule.when, Silence) else both[0].text() if both else ""
+    pairs = conditions(rule)
+    yield "when", str(rule.when) if isinstance(rule.when, Silence) else pairs[0][0].text()
     held = format_duration(rule.for_ms)
     if rule.for_limit:
         tag, unit_ms = rule.for_limit
         held = f"limit({tag}, {rule.for_ms / unit_ms:g} {format_duration(unit_ms).removeprefix('1 ')})"
     yield "for", f"{held} within {format_duration(rule.within_ms)}" if rule.within_ms else held
     yield "max gap", "by kind" if rule.max_gap_ms is None else format_duration(rule.max_gap_ms)
-    clear = "something is received" if both is None else both[1].text()
+    clear = pairs[0][1].text() if pairs else "something is received"
     yield "clear", clear + (f", for {format_duration(rule.clear_for_ms)}" if rule.clear_for_ms else "")
-    for number, (place, where) in enumerate(_places(rule)):
-        yield f"place {number + 1}", f"{place}: {where}"
+    for number, place in enumerate(_places(rule), 1):
+        yield f"place {number}", place
     for tag, scale, shift in _units(rule):
         yield f"unit of {tag}", f"the tag times {scale:g}" + (f" plus {shift:g}" if shift else "")
     yield "severity", str(rule.severity)
-    steps = zip(rule.steps, _steps(rule), strict=True)
-    yield "steps", "; ".join(f"{step.severity} when {text}" for step, text in steps) or "none"
+    yield "steps", "; ".join(_step(step, *pair) for step, pair in zip(rule.steps, pairs[1:], strict=True)) or "none"
     yield "active", "always" if rule.schedule is None else str(rule.schedule)
     yield "latching", "yes" if rule.latching else "no"
     yield "class", "by kind" if rule.alert_class is None else str(rule.alert_class)
@@ -71,32 +70,27 @@ def _fields(rule: Rule) -> Iterator[tuple[str, str]]:
     yield "message", rule.message
 
 
-def _steps(rule: Rule) -> Iterator[str]:
-    """Return the steps of a rule, as they are written."""
-    made = rule.when.signal.derived if isinstance(rule.when, Comparison) else None
-    for at, step in enumerate(rule.steps):
-        when, clear = made.steps[at] if made is not None and made.steps else (step.when, step.clear_when)
-        held = f" for {format_duration(step.for_ms)}" if step.for_ms else ""
-        until = f" for {format_duration(step.clear_for_ms)}" if step.clear_for_ms else ""
-        yield f"{when.text()}{held}, until {clear.text()}{until}"
+def _step(step: Step, when: Expression, clear: Expression) -> str:
+    held = f" for {format_duration(step.for_ms)}" if step.for_ms else ""
+    until = f" for {format_duration(step.clear_for_ms)}" if step.clear_for_ms else ""
+    return f"{step.severity} when {when.text()}{held}, until {clear.text()}{until}"
 
 
 def _leaves(rule: Rule) -> list[Comparison]:
     """Return the comparisons that a rule and its steps are made of."""
-    if isinstance(rule.when, Silence):
-        return []
-    assert rule.clear_when is not None
-    made = rule.when.signal.derived
-    if made is not None and made.when is not None:
-        return [leaf for side in made.sides() for leaf in side.leaves()]
-    return [rule.when, rule.clear_when, *(side for step in rule.steps for side in (step.when, step.clear_when))]
+    return [leaf for pair in conditions(rule) for side in pair for leaf in side.leaves()]
 
 
-def _places(rule: Rule) -> list[tuple[str, str]]:
-    """Return the places that a rule names, and where they are."""
-    named = [place for leaf in _leaves(rule) if leaf.signal.where is not None for place in leaf.signal.where.places]
-    return [(name, (f"{len(place.points)} points from {place.points[0]}, {place.reach_m:g} m {'inside' if place.ring else 'around'}, "
-             f"{blake2b(repr(place).encode(), digest_size=4).hexdigest()}")) for name, place in dict.fromkeys(named)]  # fmt: skip
+def _places(rule: Rule) -> Iterator[str]:
+    """Return the places that a rule names, and where they are, each once."""
+    for where in dict.fromkeys(leaf.signal.where for leaf in _leaves(rule) if leaf.signal.where is not None):
+        digest = blake2b(repr(where.places).encode(), digest_size=4).hexdigest()
+        if where.tag:
+            yield f"the one of {len(where.places)} that the tag {where.tag} names ({digest})"
+        else:
+            [(name, place)] = where.places
+            shape = "inside of" if place.ring else f"{place.reach_m:g} m around"
+            yield f"{name}: {shape} {len(place.points)} points from {place.points[0]} ({digest})"
 
 
 def _units(rule: Rule) -> list[tuple[str, float, float]]:

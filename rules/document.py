@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from documents import read_tree
+from documents import Tree, read_tree
 from documents.model import validate
 from documents.tree import read_text
 from rules.condition import HAS, SCORE, Comparison, Silence
@@ -25,8 +25,10 @@ RESERVED = ("device-clock-ahead", "device-too-late", "device-flood")
 
 DEFAULT_MESSAGE = "{subject}: {signal} {value:g} {unit}, {comparison} since {started_at}"
 SCORE_MESSAGE = "{subject}: {signal} {value:g}, {comparison} since {started_at}"
-NOWHERE = Place(((0.0, 0.0),))  # of a place that is wrong: its rules are not
 PLAIN_MESSAGE = "{subject}: {signal} since {started_at}"
+
+NOWHERE = Place(((0.0, 0.0),))
+"""Stands for a place that is wrong, so that the rules that name it are not."""
 
 
 def load_rules(paths: Iterable[Path | str], catalogue: Mapping[str, Metric] = CATALOGUE) -> RuleSet:
@@ -36,27 +38,26 @@ def load_rules(paths: Iterable[Path | str], catalogue: Mapping[str, Metric] = CA
 
 def compile_rules(documents: Sequence[tuple[str, str]], catalogue: Mapping[str, Metric] = CATALOGUE) -> RuleSet:
     """Return the rule set of (name, text) documents. Raises ConfigError with every problem of all of them."""
-    problems: list[Problem] = []
-    rules: list[Rule] = []
-    places: dict[str, str] = {}
-    known, twice = _places(documents)
-    words = Words(catalogue, known)
+    trees, problems = _trees(documents)
+    known, twice = _places(trees)
     problems += twice
-    for name, text in documents:
+    words = Words(catalogue, known)
+    rules: list[Rule] = []
+    stands: dict[str, str] = {}
+    for tree in trees:
         try:
-            tree = read_tree(text, name)
             model = validate(tree, RulesModel, context={"words": words})
         except ConfigError as error:
             problems += error.problems
             continue
         for index, rule in enumerate(model.rules):
+            line, column = tree.place(("rules", index, "id"))
             if rule.id in RESERVED:
-                line, column = tree.place(("rules", index, "id"))
-                problems.append(Problem(name, line, column, f"rules[{index}].id", f"`{rule.id}` is a rule of the engine's own"))
-            if rule.id in places:
-                line, column = tree.place(("rules", index, "id"))
-                problems.append(Problem(name, line, column, f"rules[{index}].id", f"`{rule.id}` is a rule already, in {places[rule.id]}"))
-            places.setdefault(rule.id, f"{name}:{tree.place(('rules', index))[0]}")
+                problems.append(Problem(tree.file, line, column, f"rules[{index}].id", f"`{rule.id}` is a rule of the engine's own"))
+            if rule.id in stands:
+                said = f"`{rule.id}` is a rule already, in {stands[rule.id]}"
+                problems.append(Problem(tree.file, line, column, f"rules[{index}].id", said))
+            stands.setdefault(rule.id, f"{tree.file}:{tree.place(('rules', index))[0]}")
             rules.append(_rule(rule, words))
     if problems:
         raise ConfigError(problems)
@@ -66,23 +67,34 @@ def compile_rules(documents: Sequence[tuple[str, str]], catalogue: Mapping[str, 
     return RuleSet(digest.hexdigest(), tuple(rules), tuple(documents))
 
 
-def _places(documents: Sequence[tuple[str, str]]) -> tuple[dict[str, Place], list[Problem]]:
+def _trees(documents: Sequence[tuple[str, str]]) -> tuple[list[Tree], list[Problem]]:
+    """Return the documents that are YAML, and what is wrong with the others."""
+    trees: list[Tree] = []
+    problems: list[Problem] = []
+    for name, text in documents:
+        try:
+            trees.append(read_tree(text, name))
+        except ConfigError as error:
+            problems += error.problems
+    return trees, problems
+
+
+def _places(trees: Sequence[Tree]) -> tuple[dict[str, Place], list[Problem]]:
     """Return the places of all documents, and those that stand there twice. Of one that is wrong it is told where it is validated."""
     found: dict[str, Place] = {}
     stands: dict[str, str] = {}
     problems: list[Problem] = []
-    for name, text in documents:
-        with suppress(ConfigError):
-            tree = read_tree(text, name)
-            written = tree.value.get("places") if isinstance(tree.value, dict) else None
-            for place, plain in written.items() if isinstance(written, dict) else ():
-                line, column = tree.place(("places", place))
-                if place in stands:
-                    problems.append(Problem(name, line, column, f"places.{place}", f"`{place}` is a place already, in {stands[place]}"))
-                stands.setdefault(place, f"{name}:{line}")
-                found[place] = NOWHERE
-                with suppress(ValidationError):
-                    found[place] = PlaceModel.model_validate(plain).place()
+    for tree in trees:
+        written = tree.value.get("places") if isinstance(tree.value, dict) else None
+        for place, plain in written.items() if isinstance(written, dict) else ():
+            line, column = tree.place(("places", place))
+            if place in stands:
+                said = f"`{place}` is a place already, in {stands[place]}"
+                problems.append(Problem(tree.file, line, column, f"places.{place}", said))
+            stands.setdefault(place, f"{tree.file}:{line}")
+            found[place] = NOWHERE
+            with suppress(ValidationError):
+                found[place] = PlaceModel.model_validate(plain).place()
     return found, problems
 
 

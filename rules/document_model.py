@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -22,7 +22,7 @@ from rules.combining import Pair, watched
 from rules.condition import Expression, Silence
 from rules.parsing import parse_condition
 from rules.places import Place
-from rules.schedule import DAYS, LEGS, Hours, Schedule, minutes
+from rules.schedule import DAYS, LEGS, Day, Hours, Leg, Schedule, minutes, zone
 from telemetry.alert import AlertClass, Severity
 from telemetry.metrics import CATALOGUE, Metric
 from telemetry.template import problems
@@ -88,9 +88,6 @@ Accumulated = Annotated[
     WithJsonSchema({"type": "string", "examples": ["10 h within 7 d", "limit(stability_budget, 72 h) within 60 d"]}),
 ]
 
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-Leg = Literal["at origin", "in transit", "at destination"]
-
 
 def _metres(text: Any) -> float:
     match = re.fullmatch(r"\s*([0-9.]+)\s*(m|km)\s*", text) if isinstance(text, str) else None
@@ -116,10 +113,12 @@ def _hours(text: Any) -> tuple[int, int]:
 
 
 def _known_zone(name: str) -> str:
-    if name not in available_timezones():
+    try:
+        zone(name)
+    except (ValueError, KeyError, OSError) as error:
         near = get_close_matches(name, available_timezones(), n=1)
         msg = f"there is no time zone `{name}`" + (f", did you mean `{near[0]}`?" if near else ": write one like `Europe/Berlin`")
-        raise ValueError(msg)
+        raise ValueError(msg) from error
     return name
 
 
@@ -171,7 +170,7 @@ class StepModel(Proof):
 
 
 class ActiveModel(Strict):
-    days: Annotated[list[Day], Field(min_length=1)] = Field([*get_args(Day)], description="on which days; over midnight, where it begins")
+    days: Annotated[list[Day], Field(min_length=1)] = Field([*DAYS], description="on which days; over midnight, where it begins")
     hours: Annotated[tuple[int, int], BeforeValidator(_hours), WithJsonSchema({"type": "string", "examples": ["22:00-06:00"]})] = (0, 0)
     timezone: Annotated[str, AfterValidator(_known_zone)] = Field("UTC", description="whose clock: Europe/Berlin")
     legs: Annotated[list[Leg], Field(min_length=1)] | None = Field(
@@ -209,7 +208,7 @@ class RuleModel(Proof):
                 )
                 raise ValueError(msg)
             return self
-        severities = [list(Severity).index(severity) for severity in (self.severity, *(step.severity for step in self.steps))]
+        severities = [severity.rank for severity in (self.severity, *(step.severity for step in self.steps))]
         if severities != sorted(set(severities)):
             msg = "`steps` are more severe levels of the alert: each must be above the one before it, the first above the rule's `severity`"
             raise ValueError(msg)

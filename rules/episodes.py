@@ -94,7 +94,7 @@ def differences(before: Sequence[Episode], after: Sequence[Episode], until_ms: i
         left[item[:3]].remove(same)
         moved = _moved(same.start_ms, item.start_ms, "earlier", "later")
         lasted = [(until_ms if one.end_ms is None else one.end_ms) - one.start_ms for one in (same, item)]
-        ranks = [list(Severity).index(Severity(one.severity)) for one in (same, item)]
+        ranks = [Severity(one.severity).rank for one in (same, item)]
         changes = moved, _moved(lasted[0], lasted[1], "shorter", "longer"), _moved(ranks[0], ranks[1], "less severe", "more severe")
         what = tuple(word for word in changes if word)
         if what:

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from rules.registry import ALWAYS_FROM_MS, ALWAYS_UNTIL_MS
 from telemetry.clock import parse_ms
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-AT_ORIGIN, IN_TRANSIT, AT_DESTINATION = "at origin", "in transit", "at destination"
-LEGS = (AT_ORIGIN, IN_TRANSIT, AT_DESTINATION)
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Leg = Literal["at origin", "in transit", "at destination"]
+DAYS: tuple[Day, ...] = get_args(Day)
+LEGS: tuple[Leg, ...] = get_args(Leg)
 DEPARTED_AT, ARRIVED_AT = "departed_at", "arrived_at"
 """The tags of a shipment that say when its legs begin: instants like `2026-01-31T08:00:00Z`."""
 
@@ -27,7 +27,7 @@ class Hours(NamedTuple):
 
     def at(self, time_ms: int) -> bool:
         """Return whether an instant is in it."""
-        local = datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(_zone(self.timezone))
+        local = datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(zone(self.timezone))
         minute = local.hour * 60 + local.minute
         if self.from_min < self.until_min:
             return local.weekday() in self.days and self.from_min <= minute < self.until_min
@@ -51,7 +51,7 @@ class Schedule(NamedTuple):
     """When a rule judges, as it is written."""
 
     hours: Hours | None = None
-    legs: tuple[str, ...] = ()  # empty: all
+    legs: tuple[Leg, ...] = ()  # empty: all
 
     def of_subject(self, tags: Mapping[str, str]) -> Active:
         """Return when it judges a subject."""
@@ -69,14 +69,14 @@ class Schedule(NamedTuple):
         return "; ".join(parts) or "always"
 
 
-def legs_of(tags: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+def legs_of(tags: Mapping[str, str]) -> dict[Leg, tuple[int, int]]:
     """Return when a shipment is on which leg, `[from, until)`. Where its tags do not say, every leg is possible at all times."""
     departed_ms, arrived_ms = (_instant(tags.get(name)) for name in (DEPARTED_AT, ARRIVED_AT))
     if departed_ms is None and arrived_ms is None:
         return dict.fromkeys(LEGS, (ALWAYS_FROM_MS, ALWAYS_UNTIL_MS))
     until_ms = ALWAYS_UNTIL_MS if arrived_ms is None else arrived_ms
     since_ms = ALWAYS_FROM_MS if departed_ms is None else departed_ms
-    return {AT_ORIGIN: (ALWAYS_FROM_MS, since_ms), IN_TRANSIT: (since_ms, until_ms), AT_DESTINATION: (until_ms, ALWAYS_UNTIL_MS)}
+    return {"at origin": (ALWAYS_FROM_MS, since_ms), "in transit": (since_ms, until_ms), "at destination": (until_ms, ALWAYS_UNTIL_MS)}
 
 
 def minutes(text: str) -> tuple[int, int]:
@@ -94,7 +94,8 @@ def minutes(text: str) -> tuple[int, int]:
 
 
 @cache
-def _zone(name: str) -> ZoneInfo:
+def zone(name: str) -> ZoneInfo:
+    """Return a time zone. Raises ValueError or KeyError where there is none of the name."""
     return ZoneInfo(name)
 
 

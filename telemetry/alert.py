@@ -26,6 +26,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """Its place among the severities, the mildest first."""
+        return list(Severity).index(self)
+
 
 class AlertClass(StrEnum):
     PHYSIOLOGICAL = "physiological"

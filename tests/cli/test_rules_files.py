@@ -138,7 +138,7 @@ def test_check_knows_what_the_devices_of_a_configuration_publish(tmp_path, capsy
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("radius: 300 m", "radius: 30 km", "place 1: depot: 1 points from (52.5, 13.4), 300 m around"),
+        ("radius: 300 m", "radius: 30 km", "place 1: depot: 300 m around 1 points from (52.5, 13.4)"),
         ("limit(tmax, 8 Cel)", "limit(tmax, 46.4 degF)", "unit of tmax:  -> the tag times 0.555556 plus -17.7778"),
         ("limit(budget, 72 h)", "limit(budget, 3 d)", "for: limit(budget, 72 h) within 60 d -> limit(budget, 3 d) within 60 d"),
     ],
