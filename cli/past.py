@@ -14,7 +14,7 @@ from cli.exits import Unreachable
 from cli.parallel import replay_parts, run_parts
 from cli.places import telemetry_path
 from cli.progress import Progress
-from cli.readings_file import read_file
+from cli.readings_file import TOLD_EVERY, read_file
 from cli.rules_files import catalogue_of
 from rules.backtest import Done, Measured
 from rules.control import DEFAULT_SETTINGS
@@ -63,8 +63,9 @@ class Source(NamedTuple):
         if lines is not None:
             known = Registry(found.devices)
             for time_ms, kind, device, metric, value in found.readings:
-                lines[f"{kind}/{known.assignment(kind, device, time_ms).subject}"][metric].append((time_ms, value))
-        with Progress(len(found.readings)) as progress:
+                of = known.assignment(kind, device, time_ms)
+                lines[f"{of.kind}/{of.subject}"][metric].append((time_ms, value))
+        with Progress("judging", len(found.readings)) as progress:
             own = [metric for name, metric in self.catalogue().items() if name not in CATALOGUE]
             return run_parts(found.readings, rules, DEFAULT_SETTINGS, found.devices, progress, metrics=own)
 
@@ -83,10 +84,13 @@ class Source(NamedTuple):
         metrics = self.catalogue()
         subjects: dict[tuple[str, str], str] = {}
         readings = []
-        for time_ms, series, value in influxdb_past(configuration).readings(*self.span):
-            if series.metric in metrics:
-                subjects[series.kind, series.device] = series.subject
-                readings.append(Measured(time_ms, series.kind, series.device, series.metric, value))
+        with Progress("reading", 0) as progress:
+            for number, (time_ms, series, value) in enumerate(influxdb_past(configuration).readings(*self.span)):
+                if series.metric in metrics:
+                    subjects[series.kind, series.device] = series.subject
+                    readings.append(Measured(time_ms, series.kind, series.device, series.metric, value))
+                if number % TOLD_EVERY == 0:
+                    progress(number, number)
         return Found(readings, self._devices(subjects, configuration))
 
     def _devices(self, subjects: Mapping[tuple[str, str], str], configuration: Configuration | None) -> list[dict[str, Any]]:
@@ -110,7 +114,7 @@ class Source(NamedTuple):
             msg = f"there is no journal in {configuration.data_dir} yet: `vitalane up` makes it"
             raise Unreachable(msg)
         partitions = configuration.settings.partitions
-        with Progress(messages(path, partitions)) as progress:
+        with Progress("judging", messages(path, partitions)) as progress:
             if lines is None:
                 return replay_parts(path, partitions, rules, self.span, progress)
             since_ms, until_ms = self.span

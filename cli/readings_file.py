@@ -3,9 +3,11 @@
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from cli.progress import Progress
 from rules.backtest import Measured
 from telemetry.clock import parse_ms
 from telemetry.errors import ConfigError, Problem
@@ -13,12 +15,13 @@ from telemetry.metrics import Metric
 
 TIME, DEVICE, METRIC, VALUE, KIND = "time", "device", "metric", "value", "kind"
 LATEST_MS = 253_402_300_800_000  # the year 10000
+TOLD_EVERY = 20_000  # readings
 MAX_ROWS = 100_000_000
 EPOCH_S_BELOW = 100_000_000_000  # a plain number below this is in seconds, else in milliseconds
 
 
 def read_file(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list[Measured]:
-    """Return all readings of a file, sorted by time. Raises ConfigError where it cannot be read."""
+    """Return all readings of a file, sorted by time; says on a terminal how far it is. Raises ConfigError where it cannot be read."""
     return (read_parquet if path.suffix.lower() in {".parquet", ".pq"} else read_csv)(path, kind, catalogue)
 
 
@@ -30,13 +33,14 @@ def read_parquet(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list
     except ImportError as error:
         raise ConfigError([Problem(str(path), 0, 0, "", "Parquet files need the package `pyarrow`: install it")]) from error
     try:
-        with ParquetFile(path) as file:
+        with ParquetFile(path) as file, Progress("reading", file.metadata.num_rows) as progress:
             metrics = _metrics(path, file.schema_arrow.names, catalogue)
             number, found = 0, list[Measured]()
             for batch in file.iter_batches(batch_size=65_536):
                 for row in _in_microseconds(batch).to_pylist():
                     number += 1
                     found += _placed(path, number, row, kind, metrics, catalogue)
+                progress(number, len(found))
             return sorted(found)
     except (OSError, ArrowException) as error:
         raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {error}")]) from error
@@ -59,14 +63,20 @@ def read_csv(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> list[Mea
     A time is RFC 3339 with a zone, or a number of seconds or milliseconds since the epoch. Without a column `device` all are of one.
     """
     try:
-        return sorted(_readings(path, kind, catalogue))
+        found: list[Measured] = []
+        with path.open("rb") as file, Progress("reading", path.stat().st_size) as progress:
+            for reading in _readings(path, file, kind, catalogue):
+                found.append(reading)
+                if len(found) % TOLD_EVERY == 0:
+                    progress(file.tell(), len(found))
+        return sorted(found)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {error}")]) from error
 
 
-def _readings(path: Path, kind: str, catalogue: Mapping[str, Metric]) -> Iterator[Measured]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+def _readings(path: Path, file: BinaryIO, kind: str, catalogue: Mapping[str, Metric]) -> Iterator[Measured]:
+    with TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text)
         metrics = _metrics(path, reader.fieldnames or [], catalogue)
         for row in reader:
             yield from _placed(path, reader.line_num, row, kind, metrics, catalogue)

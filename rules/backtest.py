@@ -87,7 +87,8 @@ def run(
         offset += count
         last_ms = now_ms
         if progress is not None:
-            progress(offset, offset)
+            seen = evaluator.counts["received"]
+            progress(seen, seen)
     for tick_ms in ticks(last_ms, _received_ms(span[1], batch_ms)) if span is not None and offset else ():
         events += evaluator.on_tick(offset, tick_ms).alerts
         offset, last_ms = offset + 1, tick_ms

@@ -80,6 +80,7 @@ def test_an_exchanged_device_ties_its_subjects_together():
 def test_progress_says_how_far_how_fast_and_how_long():
     assert line(100_000, 500_000, 200_000, 2.0) == "[##########          ]  50%  500,000 readings, 250,000/s, 2 s left"
     assert line(0, 0, 10, 0.0) == "[                    ]   0%  0 readings"
+    assert line(500, 500, 0, 2.0) == "500 readings, 250/s"
 
 
 @pytest.mark.parametrize("processes", [2, 3])
