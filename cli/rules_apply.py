@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import time
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def apply(config_file: Path, why: str, as_json: bool) -> int:
     if status.get("state") != "running" or utc_now_ms() - int(status.get("time_ms", 0)) > STALE_MS:
         _tell(as_json, f"ingest does not run: rules version {rules.version} are in force when it starts", rules.version, {})
         return 0
-    request = ask(configuration.data_dir, rules, getpass.getuser(), why)
+    request = ask(configuration.data_dir, rules, _who(), why)
     give_up_at = time.monotonic() + ANSWER_S
     while (answer := answered(configuration.data_dir, request)) is None and time.monotonic() < give_up_at:
         time.sleep(LOOK_S)
@@ -49,6 +50,14 @@ def apply(config_file: Path, why: str, as_json: bool) -> int:
     at = ", ".join(f"{partition}:{offset}" for partition, offset in answer.offsets.items())
     _tell(as_json, f"rules version {answer.version} are in force from journal offsets {at} on", answer.version, answer.offsets)
     return 0
+
+
+def _who() -> str:
+    """Return who asks: the user's name, or the number where the system has no name for it, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _tell(as_json: bool, sentence: str, version: str, offsets: dict[str, int]) -> None:
