@@ -46,21 +46,21 @@ def sweep(*, rules_files: Sequence[str], name: str, thresholds: str, durations: 
         click.echo(json.dumps([cell._asdict() for cell in cells]))
         return
     click.echo(f"{done.accepted} readings; {name} by threshold and duration")
-    for title, numbers in (
-        ("alerts", [float(cell.alerts) for cell in cells]),
-        ("minutes in breach without an alert", [cell.missed_minutes for cell in cells]),
+    for title, numbers, digits in (
+        ("alerts", [float(cell.alerts) for cell in cells], 0),
+        ("minutes in breach without an alert", [cell.missed_minutes for cell in cells], 1),
     ):
-        click.echo("\n".join(["", title, *_grid(cells, numbers, values, spans)]))
+        click.echo("\n".join(["", title, *_grid(cells, numbers, values, spans, digits)]))
 
 
-def _grid(cells: Sequence[Cell], numbers: Sequence[float], thresholds: Sequence[float], spans: Sequence[int]) -> list[str]:
+def _grid(cells: Sequence[Cell], numbers: Sequence[float], thresholds: Sequence[float], spans: Sequence[int], digits: int) -> list[str]:
     """Return one number of all cells as a table, the larger the darker."""
     most = max(numbers) or 1.0
     known = {cell[:2]: number for cell, number in zip(cells, numbers, strict=True)}
     lines = [f"{'':>9}" + "".join(f"{format_duration(span):>9}" for span in spans)]
     for threshold in thresholds:
         row = [known[threshold, span] for span in spans]
-        lines.append(f"{threshold:>9g}" + "".join(f"{_shade(number, most)}{number:>7,.0f} " for number in row))
+        lines.append(f"{threshold:>9g}" + "".join(f"{_shade(number, most)}{number:>7,.{digits}f} " for number in row))
     return lines
 
 
