@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.load import Packets, Publisher, broker, encode
+from decoders.wire import encode_values
 from ingest.service import run as run_ingest
 from ingest.settings import BrokerSettings, IngestSettings, IngestStatus
-from ingest.wire import encode_values
 from journal.messages import decode_messages
 from journal.rows import Entry, RowKind
 from journal.writer import JournalWriter

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema, field_validator, model_validator
 
+from decoders.topics import FILTERS, KINDS
 from documents import ByteSize, Duration, Strict
-from ingest.topics import FILTERS, KINDS
 from rules.control import DEFAULT_SETTINGS
 from rules.window import read_window
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
-from ingest.decode import decode_row
+from decoders.decode import decode_row
 from journal.messages import decode_messages
 from journal.reader import JournalReader
 from journal.rows import RowKind

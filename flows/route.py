@@ -15,9 +15,9 @@ from typing import Any
 
 from bytewax.operators import StatefulBatchLogic
 
+from decoders.decode import decode_row
 from flows.keys import shard_key
 from flows.part import Part
-from ingest.decode import decode_row
 from journal.messages import decode_messages
 from journal.rows import Row, RowKind
 from rules.control import read_catalogue, read_record

@@ -1,1 +1,1 @@
-"""From the broker to the journal, and from bytes to readings. What is received is durable before it is acknowledged."""
+"""From the broker to the journal. What is received is durable before it is acknowledged."""

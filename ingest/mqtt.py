@@ -21,12 +21,12 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from decoders.decode import FLAG_TOO_LARGE, KEPT_OF_TOO_LARGE
+from decoders.topics import is_filter
 from ingest import faults
-from ingest.decode import FLAG_TOO_LARGE, KEPT_OF_TOO_LARGE
 from ingest.settings import BrokerSettings, TlsSettings
 from ingest.stream import ProtocolError, Received
 from ingest.tap import TappedClient, TapReceiver
-from ingest.topics import is_filter
 from journal.messages import FLAG_DUP, FLAG_RETAIN, QOS_SHIFT
 from telemetry.errors import ConfigError, Problem, VitalaneError
 

@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 from zlib import crc32
 
-from ingest.topics import OWN_ALERTS, REMEMBERED_TOPICS, parse
+from decoders.topics import OWN_ALERTS, REMEMBERED_TOPICS, parse
 
 OWN = -1
 """Where our own alerts go, should a subscription bring them back: nowhere."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ingest.topics import FILTERS
+from decoders.topics import FILTERS
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ so that a message redelivered in the session is not journalled twice.
 
 from typing import NamedTuple
 
-from ingest.decode import FLAG_TOO_LARGE, KEPT_OF_TOO_LARGE
+from decoders.decode import FLAG_TOO_LARGE, KEPT_OF_TOO_LARGE
 from journal.messages import FLAG_DUP, FLAG_RETAIN, QOS_SHIFT
 from telemetry.errors import VitalaneError
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from ingest.topics import READINGS, Topic, format_topic
-from ingest.wire import encode_values
+from decoders.topics import READINGS, Topic, format_topic
+from decoders.wire import encode_values
 
 
 class SlipKind(StrEnum):

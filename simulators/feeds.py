@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ingest.topics import READINGS, Topic, format_topic
-from ingest.wire import encode_values
+from decoders.topics import READINGS, Topic, format_topic
+from decoders.wire import encode_values
 from simulators.faults import Fault, Message
 from simulators.incidents import Truth
 from simulators.world import Integers, Reports, World

@@ -19,8 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from ingest.topics import STATUS, Topic, format_topic
-from ingest.wire import OFFLINE, ONLINE
+from decoders.topics import STATUS, Topic, format_topic
+from decoders.wire import OFFLINE, ONLINE
 from simulators.faults import Message
 from telemetry.errors import Rejected, Transient, VitalaneError
 

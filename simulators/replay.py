@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from ingest.topics import KINDS, READINGS, Topic, format_topic, is_device
-from ingest.wire import Sample, encode_batch, encode_values
+from decoders.topics import KINDS, READINGS, Topic, format_topic, is_device
+from decoders.wire import Sample, encode_batch, encode_values
 from simulators.faults import Message
 from telemetry.clock import format_ms, parse_ms
 from telemetry.errors import ConfigError, Problem

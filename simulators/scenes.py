@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ingest.topics import READINGS, Topic, format_topic
-from ingest.wire import encode_values
+from decoders.topics import READINGS, Topic, format_topic
+from decoders.wire import encode_values
 from simulators.faults import Message, Slip, SlipKind, Slips, slip
 from simulators.feeds import Feed, WorldSource, start_for
 from simulators.incidents import Incident, Truth, desaturate, leave_door_open, silence_probe

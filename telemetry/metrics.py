@@ -60,7 +60,7 @@ ALIASES: dict[str, str] = {
     "breaths/min": "/min", "mmHg": "mm[Hg]", "g": "[g]", "lux": "lx", "bool": "{state}",
 }  # fmt: skip
 """Other spellings of units, SenML's (RFC 8428 section 12.1, RFC 8798) among them: its `/` is a ratio, its `/100` percent. SenML's own `%`
-is a ratio too, which `ingest/senml.py` sees to; elsewhere `%` is percent."""
+is a ratio too, which `decoders/senml.py` sees to; elsewhere `%` is percent."""
 
 _METRICS = (
     Metric("temperature", "Cel", -100.0, 100.0, "Temperature"),

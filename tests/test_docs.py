@@ -8,7 +8,7 @@ import click
 import pytest
 
 from cli.main import program
-from ingest.decode import decode_row
+from decoders.decode import decode_row
 from journal.messages import decode_messages, encode_messages
 from rules.document import load_rules
 from sinks.points import MEASUREMENTS

@@ -17,8 +17,8 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from decoders.decode import decode_row
 from ingest import service
-from ingest.decode import decode_row
 from ingest.settings import BrokerSettings, IngestSettings, IngestStatus
 from journal.messages import decode_messages
 from journal.offsets import ConsumerOffsets

@@ -1,7 +1,7 @@
 """Routing: everything of one subject in one partition, today and in the next release."""
 
+from decoders.topics import REMEMBERED_TOPICS
 from ingest.routing import OWN, Router, partition_of, subjects_of
-from ingest.topics import REMEMBERED_TOPICS
 
 
 def topic(device: str, form: str = "readings") -> bytes:

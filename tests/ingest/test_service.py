@@ -13,8 +13,8 @@ from typing import Any, cast
 import pytest
 
 from benchmarks.load import Publisher, encode
-from ingest import wire
-from ingest.decode import FLAG_TOO_LARGE, KEPT_OF_TOO_LARGE
+from decoders import wire
+from decoders.decode import FLAG_TOO_LARGE, KEPT_OF_TOO_LARGE
 from ingest.settings import BrokerSettings, IngestSettings, RetentionSettings, TlsSettings
 from journal.messages import FLAG_RETAIN, QOS_SHIFT
 from journal.rows import RowKind

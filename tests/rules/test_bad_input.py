@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decode import decode_row
-from ingest.topics import Topic, format_topic
-from ingest.wire import encode_reading
+from decoders.decode import decode_row
+from decoders.topics import Topic, format_topic
+from decoders.wire import encode_reading
 from journal.messages import decode_messages, encode_messages
 from telemetry.alert import AlertEvent, Phase, from_json, to_json
 from telemetry.blocks import pack

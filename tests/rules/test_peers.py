@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from alerts.message import render
-from ingest.decode import decode_row
-from ingest.topics import Topic, format_topic
-from ingest.wire import encode_reading
+from decoders.decode import decode_row
+from decoders.topics import Topic, format_topic
+from decoders.wire import encode_reading
 from journal.messages import FLAG_RETAIN, decode_messages, encode_messages
 from rules.registry import Registry
 from telemetry.alert import AlertClass, AlertEvent, Phase

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import topics
-from ingest.topics import FORMS, KINDS, Topic, alert_topic, format_topic, is_filter, parse, shared
+from decoders import topics
+from decoders.topics import FORMS, KINDS, Topic, alert_topic, format_topic, is_filter, parse, shared
 
 devices = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", fullmatch=True)
 

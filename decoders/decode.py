@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ingest.examine import check_device, check_version, examine
-from ingest.packets import EARLIEST_MS, LATEST_MS, PacketBuilder, Plans, Run, Unreadable, event_time, shown
-from ingest.senml import add_pack
-from ingest.topics import READINGS, SENML, Topic, parse
-from ingest.wire import MAX_READINGS, VERSION, WireMessage, WireReading, WireStatus
+from decoders.examine import check_device, check_version, examine
+from decoders.packets import EARLIEST_MS, LATEST_MS, PacketBuilder, Plans, Run, Unreadable, event_time, shown
+from decoders.senml import add_pack
+from decoders.topics import READINGS, SENML, Topic, parse
+from decoders.wire import MAX_READINGS, VERSION, WireMessage, WireReading, WireStatus
 from journal.messages import FLAG_RETAIN, Messages
 from telemetry.metrics import Metric
 from telemetry.readings import NO_TIME, Decoded, DeviceStatus

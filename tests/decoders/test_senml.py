@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.decode import decode_row
-from ingest.packets import Unreadable
-from ingest.senml import resolve
+from decoders.decode import decode_row
+from decoders.packets import Unreadable
+from decoders.senml import resolve
 from journal.messages import decode_messages, encode_messages
 from telemetry.metrics import CATALOGUE
 from telemetry.readings import Decoded

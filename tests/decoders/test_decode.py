@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import wire
-from ingest.decode import FLAG_TOO_LARGE, decode_row
-from ingest.examine import examine
-from ingest.packets import PacketBuilder, Plans
-from ingest.topics import FORMS, parse
+from decoders import wire
+from decoders.decode import FLAG_TOO_LARGE, decode_row
+from decoders.examine import examine
+from decoders.packets import PacketBuilder, Plans
+from decoders.topics import FORMS, parse
 from journal.messages import FLAG_DUP, FLAG_RETAIN, decode_messages, encode_messages
 from telemetry.metrics import CATALOGUE
 from telemetry.readings import NO_TIME, Decoded

@@ -6,9 +6,9 @@ Whatever is refused is refused with the reason and the place; whatever is not re
 import json
 from typing import Any
 
-from ingest.packets import PacketBuilder, Run, Unreadable, event_time, shown
-from ingest.topics import Topic
-from ingest.wire import MAX_READINGS, VERSION, WireMessage, WireReading
+from decoders.packets import PacketBuilder, Run, Unreadable, event_time, shown
+from decoders.topics import Topic
+from decoders.wire import MAX_READINGS, VERSION, WireMessage, WireReading
 from telemetry.reasons import Reason
 
 MESSAGE_KEYS = frozenset(WireMessage.__struct_fields__)

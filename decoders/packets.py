@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ingest.topics import Topic
+from decoders.topics import Topic
 from telemetry.clock import parse_ms
 from telemetry.metrics import UNITS, Metric, conversion, unit_code
 from telemetry.readings import NO_TIME, Decoded, DeviceStatus, Packets, Refusal, no_packets

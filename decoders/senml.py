@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ingest.examine import read_json
-from ingest.packets import EARLIEST_MS, LATEST_MS, PacketBuilder, Run, Unreadable, shown
-from ingest.topics import Topic
-from ingest.wire import MAX_READINGS
+from decoders.examine import read_json
+from decoders.packets import EARLIEST_MS, LATEST_MS, PacketBuilder, Run, Unreadable, shown
+from decoders.topics import Topic
+from decoders.wire import MAX_READINGS
 from telemetry.metrics import unit_code
 from telemetry.reasons import Reason
 
