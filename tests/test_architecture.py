@@ -33,7 +33,9 @@ HOMES = {
     "amqtt": {"cli.broker"},
     "apprise": {"sinks.chat"},
     "bytewax": {"flows", "cli"},
+    "cbor2": {"decoders.senml"},
     "click": {"cli"},
+    "jmespath": {"decoders"},
     "influxdb_client": {"sinks.influxdb"},
     "lark": {"rules"},
     "msgspec": {"decoders"},
@@ -43,6 +45,7 @@ HOMES = {
     "pyarrow": {"cli.readings_file"},
     "pydantic": {"documents", "decoders", "rules", "alerts", "cli"},
     "rich": {"cli"},
+    "tahutils": {"decoders.sparkplug"},
     "urllib3": {"sinks.webhook", "sinks.influxdb", "sinks.influxdb_past"},
     "yaml": {"documents", "cli.config"},
 }
