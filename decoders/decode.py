@@ -13,8 +13,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from decoders.examine import check_device, check_version, examine
+from decoders.mapping import MAPPED
+from decoders.mappings import NO_MAPPINGS, Claim, Mappings
 from decoders.packets import EARLIEST_MS, LATEST_MS, PacketBuilder, Plans, Run, Unreadable, event_time, shown
 from decoders.senml import add_pack
+from decoders.shapes import Shapes
 from decoders.topics import READINGS, SENML, Topic, parse
 from decoders.wire import MAX_READINGS, VERSION, WireMessage, WireReading, WireStatus
 from journal.messages import FLAG_RETAIN, Messages
@@ -40,7 +43,7 @@ _decoders: dict[int, "RowDecoder"] = {}
 
 
 def decode_row(messages: Messages, received_ms: int, catalogue: Mapping[str, Metric]) -> Decoded:
-    """Return everything that the messages of one journal row say. Never raises, for any bytes; the catalogue is never changed."""
+    """Return what the messages of one journal row say in our own forms. Never raises, for any bytes; the catalogue is never changed."""
     decoder = _decoders.get(id(catalogue))
     if decoder is None or decoder.catalogue is not catalogue:
         _decoders.clear()
@@ -49,16 +52,19 @@ def decode_row(messages: Messages, received_ms: int, catalogue: Mapping[str, Met
 
 
 class RowDecoder:
-    """Decodes rows with one catalogue and remembers what it worked out about its names and units."""
+    """Decodes rows with one catalogue and some mappings, and remembers what it worked out about names, units and topics."""
 
-    def __init__(self, catalogue: Mapping[str, Metric]) -> None:
-        self.catalogue = catalogue
+    def __init__(self, catalogue: Mapping[str, Metric], mappings: Mappings = NO_MAPPINGS) -> None:
+        self.catalogue, self.mappings = catalogue, mappings
         self.plans = Plans(catalogue)
         self._shapes: dict[tuple[str, ...], tuple[bool, ...]] = {}  # names of a `values` message -> which of them are states
 
-    def decode(self, messages: Messages, received_ms: int) -> Decoded:
-        """Return what the row says. The loop takes what is usual; everything else goes to `_read_message`, with the same meaning."""
-        builder = PacketBuilder(self.plans)
+    def decode(self, messages: Messages, received_ms: int, shapes: Shapes | None = None) -> Decoded:
+        """Return what the row says. The loop takes what is usual; everything else goes to `_read_message`, with the same meaning.
+
+        `shapes` are what the messages of mappings looked like so far; without them nothing is said of how they change.
+        """
+        builder = PacketBuilder(self.plans, shapes)
         topics = list(map(parse, messages.topics))
         wires = _decode_usual(messages, topics)
         plans, packets = self.plans.known, builder.packets
@@ -113,8 +119,7 @@ class RowDecoder:
         if flags & FLAG_RETAIN:
             builder.retained += 1
         elif topic is None:
-            name = messages.topics[index].decode("utf-8", "backslashreplace")
-            builder.refuse(index, None, Reason.UNMAPPED, f"no decoder for the topic {shown(name)}")
+            read_mapped(builder, index, self.mappings.claims(messages.topics[index]), messages)
         elif flags & FLAG_TOO_LARGE:
             builder.refuse(index, topic, Reason.TOO_LARGE, f"over the limit of a payload; {len(payload)} bytes of it were kept")
         elif topic.form == READINGS:
@@ -123,6 +128,30 @@ class RowDecoder:
             add_pack(builder, index, topic, payload, received_ms)
         else:
             _read_status(builder, index, topic, payload)
+
+
+def read_mapped(builder: PacketBuilder, index: int, claims: Sequence[Claim], messages: Messages) -> None:
+    """Read one message by the first of the mappings that claim its topic whose `where` holds."""
+    wrong: Unreadable | None = None
+    kind, device = "", None
+    if claims and messages.flags[index] & FLAG_TOO_LARGE:
+        wrong, claims = Unreadable(Reason.TOO_LARGE, "over the limit of a payload"), ()
+    for mapping, parts in claims:
+        try:
+            read = mapping.read(builder, index, parts, messages.payloads[index])
+        except Unreadable as error:
+            wrong, device = wrong or error, device or mapping.home(parts)
+            kind = mapping.model.kind
+            continue
+        if read is not None:
+            topic, document = read
+            if builder.shapes is not None and topic.device:
+                change = builder.shapes.note(index, topic.kind, topic.device, mapping.name, mapping.watched(document))
+                builder.changes += [change] if change else []
+            return
+    name = messages.topics[index].decode("utf-8", "backslashreplace")
+    reason, detail = (wrong.reason, wrong.detail) if wrong else (Reason.UNMAPPED, f"no decoder for the topic {shown(name)}")
+    builder.refuse(index, Topic(kind, device, MAPPED) if device else None, reason, detail)
 
 
 def _decode_usual(messages: Messages, topics: Sequence[Topic | None]) -> Sequence[WireMessage | None]:

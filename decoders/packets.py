@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from decoders.shapes import Shapes
 from decoders.topics import Topic
 from telemetry.clock import parse_ms
 from telemetry.metrics import UNITS, Metric, conversion, unit_code
-from telemetry.readings import NO_TIME, Decoded, DeviceStatus, Packets, Refusal, no_packets
+from telemetry.readings import NO_TIME, Change, Decoded, DeviceStatus, Packets, Refusal, no_packets
 from telemetry.reasons import Reason
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: an earlier time is a clock that was never set
@@ -94,15 +95,16 @@ class Plans:
 class PacketBuilder:
     """Collects what the messages of one row say, in their order."""
 
-    def __init__(self, plans: Plans) -> None:
-        self.plans = plans
+    def __init__(self, plans: Plans, shapes: Shapes | None = None) -> None:
+        self.plans, self.shapes = plans, shapes
+        self.changes: list[Change] = []
         self.packets: Packets = no_packets()
         self.refusals: list[Refusal] = []
         self.statuses: list[DeviceStatus] = []
         self.retained = 0
 
     def decoded(self) -> Decoded:
-        return Decoded(self.packets, self.refusals, self.statuses, self.retained)
+        return Decoded(self.packets, self.refusals, self.statuses, self.retained, self.changes)
 
     def refuse(self, index: int, topic: Topic | None, reason: Reason, detail: str, metric: str = "") -> None:
         kind, device = (topic.kind, topic.device) if topic else ("", "")
@@ -155,10 +157,14 @@ class Run:
         except Unreadable as error:
             self.refuse(error, name)
             return
-        if time_ms != self._time_ms or names[0] in self._names:
+        self.take(names[0], number, time_ms)
+
+    def take(self, name: str, number: float, time_ms: int) -> None:
+        """Add one reading in the catalogue's unit."""
+        if time_ms != self._time_ms or name in self._names:
             self.close()
             self._time_ms = time_ms
-        self._names.append(names[0])
+        self._names.append(name)
         self._values.append(number)
 
     def refuse(self, error: Unreadable, name: str) -> None:

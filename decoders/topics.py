@@ -21,6 +21,7 @@ REMEMBERED_TOPICS = 131_072  # a device has one to three; beyond this many a par
 
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PART = re.compile(r"\{([a-z][a-z0-9_]{0,31})\}")
 _GROUP = re.compile(r"[^/+#\x00]{1,128}")
 _TOPIC = re.compile(rf"{PREFIX}/({'|'.join(KINDS)})/({_DEVICE.pattern})/({'|'.join(FORMS)})".encode())
 
@@ -58,6 +59,50 @@ def alert_topic(kind: str, rule: str) -> str:
         msg = f"no alert topic for kind {kind!r} and rule {rule!r}"
         raise ValueError(msg)
     return f"{PREFIX}/alerts/{kind}/{rule}"
+
+
+class Pattern:
+    """Topics of other makes as a mapping writes them: `tele/{device}/SENSOR`. `{device}` names a level, `+` is any one, `#` what is left.
+
+    Raises ValueError for a text that is none.
+    """
+
+    def __init__(self, text: str) -> None:
+        levels = text.split("/")
+        named = [match[1] for level in levels if (match := _PART.fullmatch(level))]
+        self.text, self.parts = text, tuple(named)
+        self.filter = "/".join("+" if _PART.fullmatch(level) else level for level in levels)
+        """What is subscribed to."""
+        if not is_filter(self.filter) or any(character in self.filter for character in "{}"):
+            msg = "is no topic: levels by /, {name} or + for one level, # for the rest at the end"
+            raise ValueError(msg)
+        if len(set(named)) < len(named):
+            msg = "names a part twice"
+            raise ValueError(msg)
+        self._regex = re.compile("/".join(_level(level) for level in levels).replace("/.*", "(?:/.*)?"))
+
+    def match(self, topic: str) -> dict[str, str] | None:
+        """Return the named parts of a topic, None where it is another one."""
+        found = self._regex.fullmatch(topic)
+        return found.groupdict() if found else None
+
+
+def _level(level: str) -> str:
+    named = _PART.fullmatch(level)
+    if named:
+        return f"(?P<{named[1]}>[^/]+)"
+    return {"+": "[^/]*", "#": ".*"}.get(level) or re.escape(level)
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Return whether every topic of one filter is one of another."""
+    wanted, given = wide.split("/"), narrow.split("/")
+    for number, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if number >= len(given) or given[number] == "#" or (level != "+" and level != given[number]):
+            return False
+    return len(wanted) == len(given)
 
 
 def is_filter(text: str) -> bool:

@@ -30,6 +30,7 @@ UNITS: dict[str, Conversion] = {
     "K": Conversion("temperature", 1.0, -273.15),
     "%": Conversion("ratio", 1.0, 0.0),
     "1": Conversion("ratio", 100.0, 0.0),
+    "[ppm]": Conversion("ratio", 1e-4, 0.0),
     "/min": Conversion("rate", 1.0, 0.0),
     "Hz": Conversion("rate", 60.0, 0.0),
     "mm[Hg]": Conversion("pressure", 1.0, 0.0),
@@ -44,10 +45,13 @@ UNITS: dict[str, Conversion] = {
     "km/h": Conversion("speed", 1 / 3.6, 0.0),
     "{state}": Conversion("state", 1.0, 0.0),
     "{score}": Conversion("score", 1.0, 0.0),
+    "{count}": Conversion("count", 1.0, 0.0),
+    "L/min": Conversion("flow", 1.0, 0.0),
     "kg": Conversion("mass", 1.0, 0.0),
     "cm": Conversion("length", 1.0, 0.0),
     "m": Conversion("length", 100.0, 0.0),
     "km": Conversion("length", 100_000.0, 0.0),
+    "ms": Conversion("time", 0.001, 0.0),
     "s": Conversion("time", 1.0, 0.0),
     "min": Conversion("time", 60.0, 0.0),
     "h": Conversion("time", 3600.0, 0.0),
@@ -57,7 +61,7 @@ UNITS: dict[str, Conversion] = {
 ALIASES: dict[str, str] = {
     "C": "Cel", "°C": "Cel", "degC": "Cel", "celsius": "Cel", "F": "[degF]", "°F": "[degF]", "degF": "[degF]", "fahrenheit": "[degF]",
     "%RH": "%", "%EL": "%", "/100": "%", "/": "1", "bpm": "/min", "beat/min": "/min", "beats/min": "/min", "1/min": "/min",
-    "breaths/min": "/min", "mmHg": "mm[Hg]", "g": "[g]", "lux": "lx", "bool": "{state}",
+    "breaths/min": "/min", "mmHg": "mm[Hg]", "g": "[g]", "lux": "lx", "bool": "{state}", "ppm": "[ppm]", "l/min": "L/min",
 }  # fmt: skip
 """Other spellings of units, SenML's (RFC 8428 section 12.1, RFC 8798) among them: its `/` is a ratio, its `/100` percent. SenML's own `%`
 is a ratio too, which `decoders/senml.py` sees to; elsewhere `%` is percent."""

@@ -4,6 +4,7 @@ Plain arrays of the standard library, so that the hot path makes no object for a
 """
 
 from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from telemetry.reasons import Reason
@@ -61,10 +62,31 @@ class DeviceStatus(NamedTuple):
     online: bool
 
 
+class Change(NamedTuple):
+    """How the form of a device's messages has changed."""
+
+    message: int
+    kind: str
+    device: str
+    detail: str  # names of fields, never values
+
+
+class Shed(NamedTuple):
+    """Messages of a device that were left out whole: only their number stays."""
+
+    message: int  # the first of them
+    reason: Reason
+    kind: str
+    device: str
+    number: int
+
+
 class Decoded(NamedTuple):
-    """Everything that the messages of one journal row say."""
+    """Everything that the messages of one journal row say. Durable, as part of `flows.part.Part`: grows at its end."""
 
     packets: Packets
     refusals: list[Refusal]
     statuses: list[DeviceStatus]
     retained: int  # messages that the broker delivered as stored state: journalled, not evaluated
+    changes: Sequence[Change] = ()
+    shed: Sequence[Shed] = ()

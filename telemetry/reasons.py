@@ -10,7 +10,10 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"  # JSON, but not of the documented form
     UNSUPPORTED_VERSION = "unsupported_version"  # a format version from the future
     DEVICE_MISMATCH = "device_mismatch"  # the payload claims another device than its topic
+    UNKNOWN_DEVICE = "unknown_device"  # nobody registered it, and the registry takes no strangers
     UNKNOWN_METRIC = "unknown_metric"
+    UNKNOWN_FIELD = "unknown_field"  # a key that the form does not have; the rest of the message was read
+    NOT_MEASURED = "not_measured"  # a value by which the device says that it could not measure
     UNKNOWN_UNIT = "unknown_unit"
     UNIT_MISMATCH = "unit_mismatch"  # a known unit of another dimension
     NOT_FINITE = "not_finite"  # NaN or an infinity
