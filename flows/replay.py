@@ -63,12 +63,12 @@ def replay(
             evaluators[part.home].take_history()
         first_ms, last_ms = first_ms or row.time_ms, row.time_ms
         if progress is not None and number % READ_ROWS == 0:
-            progress(passed, sum(evaluator.counts["accepted"] for evaluator in evaluators))
+            progress(passed, sum(evaluator.counting.counts["accepted"] for evaluator in evaluators))
     quarantined: dict[str, int] = {}
     for evaluator in evaluators:
-        for reason, count in evaluator.quarantined.items():
+        for reason, count in evaluator.counting.quarantined.items():
             quarantined[reason] = quarantined.get(reason, 0) + count
-    accepted, subjects = sum(one.counts["accepted"] for one in evaluators), sum(one.subjects() for one in evaluators)
+    accepted, subjects = sum(one.counting.counts["accepted"] for one in evaluators), sum(one.subjects() for one in evaluators)
     peaks = {alert_id: peak for one in evaluators for alert_id, peak in one.watch.open_peaks().items()}
     return Done(events, accepted, quarantined, first_ms, last_ms, subjects, peaks)
 

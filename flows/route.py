@@ -7,7 +7,6 @@ partition.
 """
 
 import zlib
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -15,20 +14,22 @@ from typing import Any
 
 from bytewax.operators import StatefulBatchLogic
 
-from decoders.decode import decode_row
+from decoders.decode import RowDecoder
+from decoders.mappings import NO_MAPPINGS, from_plain
+from decoders.shapes import Shapes
+from flows.gate import Gate
 from flows.keys import shard_key
 from flows.part import Part
 from journal.messages import decode_messages
 from journal.rows import Row, RowKind
 from rules.control import read_catalogue, read_record
 from rules.registry import Registry
-from telemetry.metrics import CATALOGUE, Metric
-from telemetry.readings import NO_TIME, Decoded, Packets, no_packets
+from telemetry.metrics import CATALOGUE
+from telemetry.readings import NO_TIME, Decoded, divided
 from telemetry.routing import partition_of
 
 MAX_DEVICES = 500_000  # remembered; more are looked up again
 
-Catalogue = dict[str, Metric]
 Addressed = tuple[str, Part]
 
 
@@ -37,30 +38,34 @@ class Routes:
     """Builds the logic of each partition."""
 
     partitions: int
-    catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by version of the registry: decoders are made for one object
+    decoders: dict[str, RowDecoder] = field(default_factory=dict)  # by version of the registry
 
     def build(self, resume_state: Any | None) -> "RouteLogic":
         return RouteLogic(self, resume_state)
 
-    def catalogue(self, record: dict[str, Any]) -> Catalogue:
-        """Return the catalogue of a registry record, the same object to every partition."""
-        if not record.get("metrics"):
-            return CATALOGUE
-        if record["version"] not in self.catalogues:
-            self.catalogues.clear()
-            self.catalogues[record["version"]] = read_catalogue(record)
-        return self.catalogues[record["version"]]
+    def decoder(self, record: dict[str, Any]) -> RowDecoder:
+        """Return the decoder of a registry record, the same object to every partition."""
+        version = record["version"]
+        if version not in self.decoders:
+            self.decoders.clear()
+            mappings = from_plain(record["mappings"]) if record.get("mappings") else NO_MAPPINGS
+            self.decoders[version] = RowDecoder(read_catalogue(record), mappings)
+        return self.decoders[version]
 
 
 class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
-    """The state is the registry in force, as its control record."""
+    """The state is the registry in force, as its control record, the shapes of messages, and what the gate has counted."""
 
     def __init__(self, routes: Routes, resume_state: Any | None) -> None:
         self.routes = routes
-        self.registry, self.catalogue, self.packed = Registry(), CATALOGUE, b""
+        self.registry, self.decoder, self.packed = Registry(), RowDecoder(CATALOGUE), b""
         self.homes: Homes | None = None
-        if resume_state is not None and resume_state["registry"]:
-            self._put_in_force(zlib.decompress(resume_state["registry"]))
+        self.gate, self.shapes = Gate(), Shapes()
+        if resume_state is not None:
+            if resume_state["registry"]:
+                self._put_in_force(zlib.decompress(resume_state["registry"]))
+            self.gate.restore(resume_state.get("gate", (0, {})))
+            self.shapes.restore(resume_state.get("shapes", []))
 
     def on_batch(self, values: list[Row]) -> tuple[Sequence[Addressed], bool]:
         return [(shard_key(part.home), part) for row in values for part in self._on_row(row)], False
@@ -73,7 +78,7 @@ class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
             yield Part(home, home, row.offset, end, row.time_ms, row.kind, row.body, None, (), ())
             return
         messages = decode_messages(row.body)
-        decoded = decode_row(messages, row.time_ms, self.catalogue)
+        decoded = self.gate.admit(messages, self.decoder.decode(messages, row.time_ms, self.shapes), row.time_ms)
         if self.homes is None:  # a key learns which partition it is from its first row
             self.homes = Homes(self.registry, row.partition, self.routes.partitions)
         whole = Part(home, home, row.offset, end, row.time_ms, row.kind, b"", decoded, messages.topics, messages.payloads)
@@ -84,7 +89,8 @@ class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
 
     def _put_in_force(self, body: bytes) -> None:
         record = read_record(body)
-        self.registry, self.catalogue = Registry(record["devices"]), self.routes.catalogue(record)
+        self.registry, self.decoder = Registry(record["devices"]), self.routes.decoder(record)
+        self.gate.define(record, self.registry)
         self.packed = zlib.compress(body, 1)
         self.homes = None
 
@@ -92,7 +98,7 @@ class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
         return [], False
 
     def snapshot(self) -> Any:
-        return {"registry": self.packed}
+        return {"registry": self.packed, "gate": self.gate.dump(), "shapes": self.shapes.dump()}
 
 
 class Homes:
@@ -142,7 +148,7 @@ class Homes:
             for device, time_ms in zip(packets.devices, packets.times_ms, strict=True)
         ]
         status_homes = [self.home(status.device, now_ms) for status in decoded.statuses]  # a status is of the time when it comes
-        shared = _shared(packets, homes)
+        shared = divided(packets, homes)
         for home in sorted({self.partition, *homes, *status_homes}):
             statuses = list(compress(decoded.statuses, [at == home for at in status_homes]))
             theirs = shared[home]
@@ -156,19 +162,3 @@ class Homes:
                 topics={index: whole.topics[index] for index in messages},
                 payloads={index: whole.payloads[index] for index in messages},
             )
-
-
-def _shared(packets: Packets, homes: list[int]) -> dict[int, Packets]:
-    """Return packets by home, each in the order of the row."""
-    shared: dict[int, Packets] = defaultdict(no_packets)
-    at = 0
-    for index, home in enumerate(homes):
-        theirs, names = shared[home], packets.metrics[index]
-        theirs.message.append(packets.message[index])
-        theirs.kinds.append(packets.kinds[index])
-        theirs.devices.append(packets.devices[index])
-        theirs.metrics.append(names)
-        theirs.times_ms.append(packets.times_ms[index])
-        theirs.values.extend(packets.values[at : at + len(names)])
-        at += len(names)
-    return shared

@@ -87,7 +87,7 @@ def run(
         offset += count
         last_ms = now_ms
         if progress is not None:
-            seen = evaluator.counts["received"]
+            seen = evaluator.counting.counts["received"]
             progress(seen, seen)
     for tick_ms in ticks(last_ms, _received_ms(span[1], batch_ms)) if span is not None and offset else ():
         events += evaluator.on_tick(offset, tick_ms).alerts
@@ -97,8 +97,8 @@ def run(
         events += [event for event in evaluator.on_tick(offset, last_ms + END_MS).alerts if event.rule not in silences]
     return Done(
         events,
-        evaluator.counts["accepted"],
-        dict(evaluator.quarantined),
+        evaluator.counting.counts["accepted"],
+        dict(evaluator.counting.quarantined),
         first_ms,
         last_ms,
         evaluator.subjects(),

@@ -43,9 +43,14 @@ def rules_record(rules: RuleSet, applied_by: str, why: str = "") -> bytes:
     return _record("rules", {"documents": rules.documents, "applied_by": applied_by, **reason}, rules.version)
 
 
-def registry_record(devices: Sequence[Mapping[str, Any]], metrics: Sequence[Metric] = ()) -> bytes:
-    """Return the control record of the device registry: `device`, `subject`, `kind`, `tags` each, and metrics besides the catalogue's."""
-    return _record("registry", {"devices": list(devices), "metrics": [metric._asdict() for metric in metrics]})
+def registry_record(devices: Sequence[Mapping[str, Any]], metrics: Sequence[Metric] = (), **more: Any) -> bytes:
+    """Return the control record of the device registry: `device`, `subject`, `kind`, `tags` each, and metrics besides the catalogue's.
+
+    `more` is how messages of other makes are read (`mappings`, plain), and who may publish what: `unknown` (accept, quarantine, refuse) and
+    `max_messages_per_minute`. What is empty is left out, so that a registry without it is written as it always was.
+    """
+    content = {"devices": list(devices), "metrics": [metric._asdict() for metric in metrics]}
+    return _record("registry", content | {name: value for name, value in more.items() if value})
 
 
 def settings_record(settings: Settings) -> bytes:

@@ -14,13 +14,14 @@ from documents.model import validate
 from documents.tree import read_text
 from rules.condition import HAS, SCORE, Comparison, Silence
 from rules.document_model import PlaceModel, RuleModel, RulesModel, Words
+from rules.offences import OFFENCES
 from rules.parsing import parse_condition
 from rules.places import Place
 from rules.rule import Rule, RuleSet, Step
 from telemetry.errors import ConfigError, Problem
 from telemetry.metrics import CATALOGUE, Metric
 
-RESERVED = ("device-clock-ahead", "device-too-late", "device-flood")
+RESERVED = tuple(OFFENCES)
 """Rules of the engine's own, on devices that misbehave."""
 
 DEFAULT_MESSAGE = "{subject}: {signal} {value:g} {unit}, {comparison} since {started_at}"

@@ -7,7 +7,6 @@ array operations; only readings that a rule may care about become Python objects
 state from which windows and, where a reading is late, episodes are made (docs/design/007).
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from rules import recovery
 from rules.admission import Admitted, Readings, Refused, admit, flatten, refuse, shed
 from rules.columns import FOREVER, NEVER, Integers, begins
 from rules.control import DEFAULT_SETTINGS, Settings, read_catalogue, read_record, read_settings
+from rules.counting import Counting
 from rules.cutting import Cutting, Ruled
 from rules.document import compile_rules
 from rules.events import offence_event, orphan_event, silence_event, withdrawn_event
@@ -34,7 +34,7 @@ from rules.silence import Fallen
 from rules.telling import Telling
 from rules.watch import Watch
 from rules.windows import Closed
-from telemetry.alert import AlertEvent, Phase
+from telemetry.alert import AlertEvent
 from telemetry.blocks import Block
 from telemetry.books import Books
 from telemetry.metrics import CATALOGUE, Metric
@@ -43,7 +43,6 @@ from telemetry.reasons import Reason
 from telemetry.routing import partition_of
 
 BOOKS_EVERY_MS = 1000
-COUNTED = ("messages", "ticks", "controls", "retained", "statuses", "unreadable", "received", "accepted", "duplicate", "late", "conflicts")
 
 
 class Row(NamedTuple):
@@ -68,9 +67,7 @@ class Evaluator:
         self.watch = Watch(self.rules)
         self.offences = Offences()
         self.hold(SeriesTable(), MetricTable())
-        self.counts: Counter[str] = Counter()
-        self.quarantined: Counter[str] = Counter()
-        self.alerts: Counter[str] = Counter()
+        self.counting = Counting()
         self.latest_ms = self.books_ms = self.settle_ms = self.clock_ms = 0  # the clock: of the shard's own rows
         self.registry_due_ms = FOREVER  # an assignment begins or ends
 
@@ -91,18 +88,13 @@ class Evaluator:
         `origin` is the partition that carried it where that is not the shard's own: nobody's clock moves then.
         """
         row = Row(self.partition if origin is None else origin, offset, now_ms, home=origin is None)
-        packets = decoded.packets
-        self.counts["messages"] += count
-        self.counts["retained"] += decoded.retained
-        self.counts["statuses"] += len(decoded.statuses)
-        self.counts["unreadable"] += sum(not refusal.metric for refusal in decoded.refusals)
-        self.counts["received"] += len(packets.values) + len(decoded.refusals)
+        self.counting.messages(count, decoded)
         refused = [Quarantined(*refusal) for refusal in decoded.refusals]
-        alerts = self._statuses(row, decoded)
-        readings = flatten(packets, self._rows(decoded, now_ms), now_ms)
+        alerts = self._statuses(row, decoded) + self._misbehaved(row, decoded)
+        readings = flatten(decoded.packets, self._rows(decoded, now_ms), now_ms)
         readings, impossible = refuse(readings, self.series, now_ms, self.settings.max_skew_ms)
         refused += [quarantined(item, self.series) for item in impossible]
-        self.quarantined.update(item.reason for item in refused)
+        self.counting.quarantined.update(item.reason for item in refused)
         alerts += self._offended(row, impossible)
         admitted = admit(readings, self.series, self.history)
         back = self._heard(row, readings)
@@ -111,10 +103,7 @@ class Evaluator:
             admitted, left_out = shed(admitted, self.series, self.settling.most_per_minute)
             if len(left_out):
                 alerts += self._flooded(row, left_out)
-        self.counts["duplicate"] += admitted.duplicates
-        self.counts["accepted"] += len(admitted.late)
-        self.counts["late"] += int(admitted.late.sum())
-        self.counts["conflicts"] += admitted.conflicts
+        self.counting.admitted(admitted)
         if len(admitted.late):
             alerts += self._evaluate(row, admitted)
         if back:
@@ -124,12 +113,12 @@ class Evaluator:
 
     def on_tick(self, offset: int, now_ms: int) -> Outcome:
         """Take a tick: nothing came until now."""
-        self.counts["ticks"] += 1
+        self.counting.counts["ticks"] += 1
         return self._outcome(Row(self.partition, offset, now_ms), offset + 1, [], [], None, [])
 
     def on_control(self, offset: int, now_ms: int, body: bytes) -> Outcome:
         """Take a control record: rules, registry or settings to put in force, or that listening begins."""
-        self.counts["controls"] += 1
+        self.counting.counts["controls"] += 1
         row, record = Row(self.partition, offset, now_ms), read_record(body)
         alerts: list[AlertEvent] = []
         blocks: list[Block] = []
@@ -205,8 +194,15 @@ class Evaluator:
         ]
         return [offence_event(offence, self.watch.rules.version, row.now_ms) for offence in noted if offence is not None]
 
+    def _misbehaved(self, row: Row, decoded: Decoded) -> list[AlertEvent]:
+        """Return the offences that whole messages begin."""
+        if not (decoded.refusals or decoded.changes or decoded.shed):
+            return []
+        noted = self.offences.of_messages(decoded, self.registry, row.now_ms, _position(row, 0))
+        return [offence_event(offence, self.watch.rules.version, row.now_ms) for offence in noted]
+
     def _flooded(self, row: Row, left_out: Integers) -> list[AlertEvent]:
-        self.quarantined[Reason.FLOOD] += len(left_out)
+        self.counting.quarantined[Reason.FLOOD] += len(left_out)
         return self._offended(row, [Refused(Reason.FLOOD, series, 0, "") for series in np.unique(left_out).tolist()])
 
     def _evaluate(self, row: Row, admitted: Admitted) -> list[AlertEvent]:
@@ -276,7 +272,7 @@ class Evaluator:
             if row.now_ms // BOOKS_EVERY_MS != self.books_ms // BOOKS_EVERY_MS:
                 self.books_ms = row.now_ms
                 books = self.books(end, row.now_ms)
-        self.alerts.update(event.rule for event in alerts if event.phase is Phase.RAISED and event.inhibited_by is None)
+        self.counting.raised(alerts)
         return Outcome(alerts, windows, readings, refused, books)
 
     def _on_the_clock(self, row: Row, end: int) -> list[AlertEvent]:
@@ -290,17 +286,14 @@ class Evaluator:
 
     def books(self, end: int, now_ms: int) -> Books:
         """Return the counts up to an offset, exclusive."""
-        return Books(
-            partition=self.partition,
-            offset=end,
-            time_ms=now_ms,
+        return self.counting.books(
+            self.partition,
+            end,
+            now_ms,
             event_time_ms=self.latest_ms,
-            quarantined=dict(sorted(self.quarantined.items())),
             open_alerts=self.watch.open_alerts() + len(self.offences.open),
-            alerts=dict(sorted(self.alerts.items())),
             series=self.series.length,
             state_bytes=self.state_bytes(),
-            **{name: self.counts[name] for name in COUNTED},
         )
 
     def subjects(self) -> int:

@@ -1,20 +1,48 @@
-"""Devices that misbehave: one technical alert for as long as they do, however many readings it concerns."""
+"""Devices that misbehave: one technical alert for as long as they do, however many messages it concerns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from rules.columns import NEVER
-from telemetry.readings import SeriesKey
+from rules.registry import Registry
+from telemetry.readings import Decoded, SeriesKey
 from telemetry.reasons import Reason
 
 OVER_AFTER_MS = 10 * 60_000
 """An offence is over when it was not repeated for so long, on the journal's clock."""
 
-RULES = {
-    Reason.FUTURE_TIME: ("device-clock-ahead", "{subject}: the clock of a device is ahead, its readings are not taken since {started_at}"),
-    Reason.TOO_LATE: ("device-too-late", "{subject}: readings of a device come too late to be judged since {started_at}"),
-    Reason.FLOOD: ("device-flood", "{subject}: a device sends far more readings than it should since {started_at}, most are left out"),
+BURST, BURST_MS = 5, 60_000
+"""So many messages of a device in a minute that cannot be read are an offence; fewer happen on any radio link."""
+
+MAX_STRANGERS = 20
+"""Offences of one kind by devices that nobody registered: whoever invents names shall not raise an alert for each."""
+
+CLOCK, LATE, FLOOD, SCHEMA, MALFORMED, MISMATCH, UNKNOWN = (
+    "device-clock-ahead", "device-too-late", "device-flood", "device-schema", "device-malformed", "device-mismatch", "unknown-device",
+)  # fmt: skip
+
+OFFENCES = {
+    CLOCK: "{subject}: the clock of a device is ahead, its readings are not taken since {started_at}",
+    LATE: "{subject}: readings of a device come too late to be judged since {started_at}",
+    FLOOD: "{subject}: a device sends far more than it should since {started_at}, most is left out",
+    SCHEMA: "{subject}: the messages of a device have another form since {started_at}",
+    MALFORMED: "{subject}: many messages of a device cannot be read since {started_at}",
+    MISMATCH: "{subject}: messages on the topic of a device name another device since {started_at}",
+    UNKNOWN: "{subject}: a device that nobody registered publishes since {started_at}, its readings are not taken",
 }
+"""The reserved rules, and what they tell."""
+
+OF_READINGS = {Reason.FUTURE_TIME: CLOCK, Reason.TOO_LATE: LATE, Reason.FLOOD: FLOOD}
+OF_MESSAGES = {
+    Reason.DEVICE_MISMATCH: MISMATCH,
+    Reason.UNKNOWN_DEVICE: UNKNOWN,
+    Reason.FLOOD: FLOOD,
+    Reason.UNKNOWN_FIELD: SCHEMA,
+    Reason.UNKNOWN_METRIC: SCHEMA,
+    Reason.UNKNOWN_UNIT: SCHEMA,
+    Reason.UNIT_MISMATCH: SCHEMA,
+}
+UNREADABLE = frozenset({Reason.MALFORMED, Reason.WRONG_TYPE, Reason.TOO_LARGE, Reason.UNSUPPORTED_VERSION})
 
 
 class Offence(NamedTuple):
@@ -32,7 +60,18 @@ class Offence(NamedTuple):
 
     def is_over(self, now_ms: int) -> bool:
         """Return whether it was not repeated for long enough; of a clock, nothing is known until a reading is taken."""
-        return self.last_ms + OVER_AFTER_MS <= now_ms and (self.heard_ms > self.last_ms or self.rule == RULES[Reason.FLOOD][0])
+        return self.last_ms + OVER_AFTER_MS <= now_ms and (self.heard_ms > self.last_ms or self.rule not in {CLOCK, LATE})
+
+
+class Noticed(NamedTuple):
+    """What one message gave cause for."""
+
+    rule: str
+    message: int  # index in the journal row
+    kind: str
+    device: str
+    metric: str
+    detail: str = ""
 
 
 class Offences:
@@ -40,12 +79,56 @@ class Offences:
 
     def __init__(self) -> None:
         self.open: dict[tuple[str, str, str], Offence] = {}
+        self._burst_ms = 0
+        self._bursts: dict[str, int] = {}  # device -> messages that could not be read in the minute that runs
 
     def note(self, reason: Reason, key: SeriesKey, tags: tuple[tuple[str, str], ...], now_ms: int, position: int) -> Offence | None:
         """Note that a reading was refused; returns the offence where it is a new one."""
-        if reason not in RULES:
-            return None
-        rule, message = RULES[reason]
+        rule = OF_READINGS.get(reason)
+        return None if rule is None else self._note(rule, OFFENCES[rule], key, tags, now_ms, position)
+
+    def of_messages(self, decoded: Decoded, registry: Registry, now_ms: int, position: int) -> list[Offence]:
+        """Note what whole messages of a row give cause for; returns the offences that are new. `position` is the first message's."""
+        new = []
+        for noticed in self._noticed(decoded, now_ms):
+            assignment = registry.assignment(noticed.kind, noticed.device, now_ms)
+            key = SeriesKey(assignment.kind, assignment.subject, noticed.device, noticed.metric)
+            if noticed.device not in registry.assigned and not self._has_room(noticed.rule, key):
+                continue
+            text = OFFENCES[noticed.rule] + (f": {_plain(noticed.detail)}" if noticed.detail else "")
+            offence = self._note(noticed.rule, text, key, assignment.tags, now_ms, position + noticed.message)
+            new += [] if offence is None else [offence]
+        return new
+
+    def _noticed(self, decoded: Decoded, now_ms: int) -> Iterator[Noticed]:
+        for change in decoded.changes:
+            yield Noticed(SCHEMA, change.message, change.kind, change.device, "", change.detail)
+        for shed in decoded.shed:
+            yield Noticed(OF_MESSAGES[shed.reason], shed.message, shed.kind, shed.device, "")
+        for refusal in decoded.refusals:
+            if not refusal.device:
+                continue
+            rule = OF_MESSAGES.get(refusal.reason)
+            if rule is None and refusal.reason is Reason.WRONG_TYPE and refusal.metric:
+                rule = SCHEMA
+            if rule is None and refusal.reason in UNREADABLE and not refusal.metric and self._is_burst(refusal.device, now_ms):
+                rule = MALFORMED
+            if rule is not None:
+                detail = refusal.detail if rule == SCHEMA else ""
+                yield Noticed(rule, refusal.message, refusal.kind, refusal.device, refusal.metric, detail)
+
+    def _is_burst(self, device: str, now_ms: int) -> bool:
+        if now_ms // BURST_MS != self._burst_ms:
+            self._burst_ms, self._bursts = now_ms // BURST_MS, {}
+        self._bursts[device] = self._bursts.get(device, 0) + 1
+        return self._bursts[device] >= BURST
+
+    def _has_room(self, rule: str, key: SeriesKey) -> bool:
+        return (rule, key.subject, key.device) in self.open or sum(name[0] == rule for name in self.open) < MAX_STRANGERS
+
+    def _note(
+        self, rule: str, message: str, key: SeriesKey, tags: tuple[tuple[str, str], ...], now_ms: int, position: int
+    ) -> Offence | None:
         name = rule, key.subject, key.device
         known = self.open.get(name)
         if known is not None:
@@ -72,9 +155,20 @@ class Offences:
         """Return the offences as plain values."""
         return [tuple(offence) for offence in self.open.values()]
 
-    def restore(self, dumped: list[tuple[Any, ...]]) -> None:
-        """Take what `dump` returned."""
+    def dump_bursts(self) -> tuple[int, dict[str, int]]:
+        """Return what was counted in the minute that runs."""
+        return self._burst_ms, dict(self._bursts)
+
+    def restore(self, dumped: list[tuple[Any, ...]], bursts: tuple[int, dict[str, int]] | None = None) -> None:
+        """Take what `dump` and `dump_bursts` returned."""
         for fields in dumped:
             offence = Offence(*fields)
             offence = offence._replace(key=SeriesKey(*offence.key))
             self.open[offence.rule, offence.key.subject, offence.key.device] = offence
+        if bursts is not None:
+            self._burst_ms, self._bursts = bursts[0], dict(bursts[1])
+
+
+def _plain(text: str) -> str:
+    """Return a text that stands for itself in a message's template."""
+    return text.replace("{", "{{").replace("}", "}}")

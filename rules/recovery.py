@@ -27,9 +27,10 @@ def dump(evaluator: "Evaluator") -> dict[str, Any]:
         "windows": evaluator.cutting.dump(),
         "watch": evaluator.watch.dump_state(),
         "offences": evaluator.offences.dump(),
-        "counts": dict(evaluator.counts),
-        "quarantined": dict(evaluator.quarantined),
-        "alerts": dict(evaluator.alerts),
+        "bursts": evaluator.offences.dump_bursts(),
+        "counts": dict(evaluator.counting.counts),
+        "quarantined": dict(evaluator.counting.quarantined),
+        "alerts": dict(evaluator.counting.alerts),
         "clock": (evaluator.latest_ms, evaluator.books_ms, evaluator.settle_ms, evaluator.registry_due_ms, evaluator.clock_ms),
     }
 
@@ -45,10 +46,11 @@ def load(evaluator: "Evaluator", state: dict[str, Any], history: Iterable[Histor
     evaluator.cutting.restore(state["windows"])
     evaluator.watch.restore(state["watch"], evaluator.metrics)
     evaluator.judging.applied = evaluator.watch.applied
-    evaluator.offences.restore(state["offences"])
-    evaluator.counts.update(state["counts"])
-    evaluator.quarantined.update(state["quarantined"])
-    evaluator.alerts.update(state["alerts"])
+    evaluator.offences.restore(state["offences"], state.get("bursts"))
+    counting = evaluator.counting
+    counting.counts.update(state["counts"])
+    counting.quarantined.update(state["quarantined"])
+    counting.alerts.update(state["alerts"])
     evaluator.latest_ms, evaluator.books_ms, evaluator.settle_ms, evaluator.registry_due_ms = state["clock"][:4]
     evaluator.clock_ms = state["clock"][4] if len(state["clock"]) > 4 else evaluator.books_ms
 

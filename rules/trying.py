@@ -165,7 +165,7 @@ def _evaluated(trial: Trial, rules: RuleSet, settings: Settings, readings: list[
         else:
             events += evaluator.on_tick(offset, START_MS + at_ms).alerts
             offset += 1
-    return Evaluated(events, dict(evaluator.quarantined), evaluator.watch.open_peaks())
+    return Evaluated(events, dict(evaluator.counting.quarantined), evaluator.watch.open_peaks())
 
 
 ROW = 50

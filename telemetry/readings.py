@@ -4,6 +4,7 @@ Plain arrays of the standard library, so that the hot path makes no object for a
 """
 
 from array import array
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,6 +43,22 @@ def no_packets() -> Packets:
     return Packets(array("q"), [], [], [], array("q"), array("d"))
 
 
+def divided(packets: Packets, keys: Sequence[int]) -> dict[int, Packets]:
+    """Return packets by their keys, one a packet, each in the order of the row; of a key that none has, no packets."""
+    found: dict[int, Packets] = defaultdict(no_packets)
+    at = 0
+    for index, key in enumerate(keys):
+        theirs, names = found[key], packets.metrics[index]
+        theirs.message.append(packets.message[index])
+        theirs.kinds.append(packets.kinds[index])
+        theirs.devices.append(packets.devices[index])
+        theirs.metrics.append(names)
+        theirs.times_ms.append(packets.times_ms[index])
+        theirs.values.extend(packets.values[at : at + len(names)])
+        at += len(names)
+    return found
+
+
 class Refusal(NamedTuple):
     """A message, or one reading of it, that was not taken, and why. The raw message stays with it."""
 
@@ -72,13 +89,13 @@ class Change(NamedTuple):
 
 
 class Shed(NamedTuple):
-    """Messages of a device that were left out whole: only their number stays."""
+    """Readings of a device that were left out with their messages: only their number stays."""
 
     message: int  # the first of them
     reason: Reason
     kind: str
     device: str
-    number: int
+    number: int  # of readings
 
 
 class Decoded(NamedTuple):

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from decoders.decode import RowDecoder
 from decoders.library import adapted, gathered, read_document
-from decoders.mappings import Mappings, as_plain, from_plain
+from decoders.mapping_model import MappingsModel
+from decoders.mappings import as_plain, from_plain
 from decoders.shapes import Shapes
 from documents import parse
-from decoders.mapping_model import MappingsModel
 from journal.messages import decode_messages, encode_messages
 from telemetry.metrics import CATALOGUE
 from telemetry.readings import NO_TIME, Decoded, Refusal
