@@ -1,8 +1,9 @@
-"""Rules into a running ingest: a request in a file, taken up within a second, and its answer in another.
+"""Rules and registry into a running ingest: a request in a file, taken up within a second, and its answer in another.
 
-One process owns the journal, so whoever applies rules asks it: `data/control/rules.json` holds the documents, who asks and why. Ingest
-reads it, journals the rules behind everything that came before, and answers in `data/control/applied.json`. All files are replaced whole,
-and only their owner can write them. A request that was answered is gone; one that ingest finds when it starts is answered like any other.
+One process owns the journal, so whoever applies something asks it: `data/control/rules.json` holds the documents, `registry.json` the
+control record of a registry, each with who asks and why. Ingest journals it behind everything that came before, together with what else is
+in force, and answers in `data/control/applied.json`. All files are replaced whole, and only their owner can write them. A request that was
+answered is gone; one that ingest finds when it starts is answered like any other.
 """
 
 import json
@@ -11,29 +12,40 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rules.control import rules_record
+from decoders.mappings import from_plain
+from rules.control import read_catalogue, read_metrics, read_record, registry_record, rules_record
 from rules.document import compile_rules
+from rules.registry import Registry
 from rules.rule import NO_RULES, RuleSet
 from telemetry.clock import utc_now_ms
 from telemetry.errors import ConfigError
 from telemetry.metrics import CATALOGUE, Metric
 
 MAX_BYTES = 64 << 20
+RULES, REGISTRY = "rules", "registry"
+REGISTRY_KEYS = ("applied_by", "why", "mappings", "unknown", "max_messages_per_minute")
 
 
 class Answer(NamedTuple):
-    """What became of a request. `problem` is empty where the rules are in force."""
+    """What became of a request. `problem` is empty where it is in force."""
 
     request: str
     version: str
     problem: str
-    offsets: dict[str, int]  # partition -> journal offset from which on they judge
+    offsets: dict[str, int]  # partition -> journal offset from which on it holds
 
 
 def ask(data_dir: Path, rules: RuleSet, who: str, why: str) -> str:
     """Write a request, in the place of one that was not taken up yet; returns its name."""
     name = f"{rules.version}-{utc_now_ms()}-{os.getpid()}"
-    _write(_request_file(data_dir), {"request": name, "documents": rules.documents, "who": who, "why": why})
+    _write(_file(data_dir, RULES), {"request": name, "documents": rules.documents, "who": who, "why": why})
+    return name
+
+
+def ask_registry(data_dir: Path, record: bytes) -> str:
+    """Write a request for a registry, its control record, in the place of one that was not taken up yet; returns its name."""
+    name = f"registry-{utc_now_ms()}-{os.getpid()}"
+    _write(_file(data_dir, REGISTRY), {"request": name, "record": json.loads(record)})
     return name
 
 
@@ -65,41 +77,69 @@ def _metrics(known: dict[str, Any]) -> dict[str, Metric]:
     return {item["name"]: Metric(**item) for item in known.get("metrics", [])}
 
 
-class Requests:
-    """What ingest is asked for. `controls` are the records that hold beside the rules; `now` says which offsets are next, by partition."""
+class InForce(NamedTuple):
+    """The control records that hold, each type once, in the order in which they are journalled."""
 
-    def __init__(self, data_dir: Path, controls: Sequence[bytes], metrics: Sequence[Metric], now: Callable[[], dict[int, int]]) -> None:
-        self.data_dir, self.controls, self.metrics, self.now = data_dir, controls, metrics, now
+    settings: bytes
+    registry: bytes
+    rules: bytes
+
+
+class Requests:
+    """What ingest is asked for. `in_force` is what holds beside it; `now` says which offsets are next, by partition."""
+
+    def __init__(self, data_dir: Path, in_force: InForce, now: Callable[[], dict[int, int]]) -> None:
+        self.data_dir, self.in_force, self.now = data_dir, in_force, now
+        self._asked, self._kind, self._wanted = "", "", in_force
 
     def take(self) -> list[bytes]:
         """Return the control records that are to be journalled now, [] where nobody asks for any; `done` must follow."""
-        file = _request_file(self.data_dir)
-        if not file.exists():
-            return []
-        asked = _read(file)
-        try:
-            documents = [(str(name), str(text)) for name, text in asked["documents"]]
-            rules = compile_rules(documents, CATALOGUE | {metric.name: metric for metric in self.metrics})
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
-            self._answer(str(asked.get("request", "")), "", str(error))
-            return []
-        self._asked, self._rules = str(asked["request"]), rules
-        self._who, self._why = str(asked.get("who", ""))[:200], str(asked.get("why", ""))[:1000]
-        return [*self.controls, rules_record(rules, applied_by=self._who, why=self._why)]
+        for kind in (REGISTRY, RULES):
+            if not _file(self.data_dir, kind).exists():
+                continue
+            asked = _read(_file(self.data_dir, kind))
+            self._asked, self._kind = str(asked.get("request", "")), kind
+            try:
+                self._wanted = self._with_registry(asked) if kind == REGISTRY else self._with_rules(asked)
+            except (KeyError, TypeError, ValueError, ConfigError) as error:
+                self._answer("", str(error))
+                continue
+            return list(self._wanted)
+        return []
 
     def done(self) -> None:
         """Answer: the records that were taken are durable."""
-        note_in_force(self.data_dir, self._rules, self.metrics, self._who, self._why)
-        self._answer(self._asked, self._rules.version, "")
+        self.in_force = self._wanted
+        registry, rules = read_record(self.in_force.registry), read_record(self.in_force.rules)
+        compiled = _compiled(rules["documents"], self.in_force.registry)
+        note_in_force(self.data_dir, compiled, read_metrics(registry), rules["applied_by"], rules.get("why", ""))
+        self._answer((rules if self._kind == RULES else registry)["version"], "")
 
-    def _answer(self, request: str, version: str, problem: str) -> None:
+    def _with_rules(self, asked: dict[str, Any]) -> InForce:
+        rules = _compiled(asked["documents"], self.in_force.registry)
+        who, why = str(asked.get("who", ""))[:200], str(asked.get("why", ""))[:1000]
+        return self.in_force._replace(rules=rules_record(rules, applied_by=who, why=why))
+
+    def _with_registry(self, asked: dict[str, Any]) -> InForce:
+        record = asked["record"]
+        body = registry_record(record["devices"], read_metrics(record), **{name: record.get(name) for name in REGISTRY_KEYS})
+        Registry(record["devices"])
+        from_plain(record.get("mappings", []))
+        _compiled(read_record(self.in_force.rules)["documents"], body)  # the rules that hold must still mean something
+        return self.in_force._replace(registry=body)
+
+    def _answer(self, version: str, problem: str) -> None:
         offsets = {str(partition): offset - 1 for partition, offset in self.now().items()}
-        _write(_answer_file(self.data_dir), Answer(request, version, problem, offsets)._asdict())
-        _request_file(self.data_dir).unlink(missing_ok=True)
+        _write(_answer_file(self.data_dir), Answer(self._asked, version, problem, offsets)._asdict())
+        _file(self.data_dir, self._kind).unlink(missing_ok=True)
 
 
-def _request_file(data_dir: Path) -> Path:
-    return data_dir / "control" / "rules.json"
+def _compiled(documents: Sequence[tuple[str, str]], registry: bytes) -> RuleSet:
+    return compile_rules([(str(name), str(text)) for name, text in documents], read_catalogue(read_record(registry)))
+
+
+def _file(data_dir: Path, kind: str) -> Path:
+    return data_dir / "control" / f"{kind}.json"
 
 
 def _answer_file(data_dir: Path) -> Path:

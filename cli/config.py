@@ -14,13 +14,13 @@ from cli.configuration import (
     attempt,
     partition_problems,
     read_configuration,
-    registry,
     rule_set,
     rule_sources,
     secrets_of,
     tls_problems,
 )
 from cli.options import config_option
+from cli.registered import registered
 from cli.settings import Account, Secret, Settings
 from documents import format_duration, parse_duration
 from documents.quantities import BYTES, parse_size
@@ -41,8 +41,10 @@ def check(config_file: Path) -> None:
     problems = every_problem(configuration)
     if problems:
         raise ConfigError(problems)
-    rules, entries = rule_set(configuration), registry(configuration)
-    click.echo(f"{config_file} is right: {len(rules.rules)} rules (version {rules.version}), {len(entries.devices)} devices")
+    known = registered(configuration)
+    rules, devices = rule_set(configuration, known.catalogue()), len({entry.device for entry in known.entries()})
+    mapped = f", {len(known.library.mappings)} mappings" if known.library.mappings else ""
+    click.echo(f"{config_file} is right: {len(rules.rules)} rules (version {rules.version}), {devices} devices{mapped}")
 
 
 @config.command()
@@ -64,9 +66,9 @@ def every_problem(configuration: Configuration) -> list[Problem]:
     from cli.destinations import channel, name_problems, subscriptions
 
     problems: list[Problem] = []
-    documents = [attempt(problems, lambda: registry(configuration)), attempt(problems, lambda: rule_sources(configuration))]
-    if None not in documents:
-        attempt(problems, lambda: rule_set(configuration))
+    known, sources = attempt(problems, lambda: registered(configuration)), attempt(problems, lambda: rule_sources(configuration))
+    if known is not None and sources is not None:
+        attempt(problems, lambda: rule_set(configuration, known.catalogue()))
     attempt(problems, lambda: subscriptions(configuration))
     for steps, secret in secrets_of(configuration.settings):
         attempt(problems, lambda steps=steps, secret=secret: configuration.secret(steps, secret))  # type: ignore[misc]

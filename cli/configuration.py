@@ -3,7 +3,7 @@
 Whatever is wrong is a Problem with its place, and all of them are found before any service starts.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -11,9 +11,8 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel
 
 from cli.places import telemetry_path
-from cli.registry import RegistryModel
 from cli.settings import Account, Secret, Settings
-from documents import Tree, load, read_tree
+from documents import Tree, read_tree
 from documents.model import validate
 from documents.tree import Steps, read_text, where
 from journal.reader import JournalReader
@@ -21,7 +20,7 @@ from rules.control import Settings as FlowTerms
 from rules.document import load_rules, pack_names
 from rules.rule import RuleSet
 from telemetry.errors import ConfigError, Problem
-from telemetry.metrics import CATALOGUE
+from telemetry.metrics import Metric
 
 Result = TypeVar("Result")
 
@@ -61,11 +60,10 @@ def read_configuration(path: Path) -> Configuration:
     return Configuration(path, validate(tree, Settings), tree)
 
 
-def rule_set(configuration: Configuration) -> RuleSet:
-    """Return the rules in force. Raises ConfigError with every problem of every document."""
+def rule_set(configuration: Configuration, known: Mapping[str, Metric]) -> RuleSet:
+    """Return the rules in force; `known` are all metrics. Raises ConfigError with every problem of every document."""
     sources = rule_sources(configuration)
-    own = {metric.name: metric for metric in registry(configuration).own_metrics()}
-    return load_rules(sources, CATALOGUE | own)
+    return load_rules(sources, known)
 
 
 def rule_sources(configuration: Configuration) -> list[Path | str]:
@@ -86,12 +84,6 @@ def rule_sources(configuration: Configuration) -> list[Path | str]:
     if problems:
         raise ConfigError(problems)
     return sources
-
-
-def registry(configuration: Configuration) -> RegistryModel:
-    """Return the registry, empty where none is named. Raises ConfigError with every problem."""
-    named = configuration.settings.registry
-    return RegistryModel() if named is None else load(configuration.folder / named, RegistryModel)
 
 
 def partition_problems(configuration: Configuration) -> list[Problem]:

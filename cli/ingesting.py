@@ -9,11 +9,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from cli.applying import Requests, note_in_force
+from cli.applying import InForce, Requests, note_in_force
 from cli.configuration import Configuration, flow_terms
 from cli.exits import Unreachable
 from cli.places import FLOW, TELEMETRY, offsets_path, telemetry_path
-from cli.registry import RegistryModel
+from cli.registered import Registered
 from cli.settings import Account
 from cli.status import StatusFile
 from ingest.service import run as run_ingest
@@ -22,7 +22,7 @@ from journal.offsets import ConsumerOffsets
 from journal.reader import JournalReader
 from journal.rows import Entry, RowKind
 from journal.writer import JournalWriter
-from rules.control import listening_record, registry_record, rules_record, settings_record, stopped_record
+from rules.control import listening_record, rules_record, settings_record, stopped_record
 from rules.rule import RuleSet
 from telemetry.clock import utc_now_ms
 from telemetry.errors import JournalCorrupt, JournalFull, VitalaneError
@@ -32,15 +32,12 @@ FULL_RETRY_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet, stop: threading.Event) -> None:
+def run(configuration: Configuration, registered: Registered, rules: RuleSet, stop: threading.Event) -> None:
     """Ingest until told to stop. Raises Unreachable where the journal cannot be opened for writing."""
     data_dir, partitions = configuration.data_dir, configuration.settings.partitions
-    settings = ingest_settings(configuration)
-    controls = [
-        settings_record(flow_terms(configuration.settings)),
-        registry_record(registered.assignments(), registered.own_metrics()),
-        rules_record(rules, applied_by="configuration"),
-    ]
+    settings = ingest_settings(configuration, registered)
+    in_force = InForce(settings_record(flow_terms(configuration.settings)), registered.record(), rules_record(rules, "configuration"))
+    controls = list(in_force)
     latest = IngestStatus(0, 0, 0, 0, connected=False, error="")
 
     def on_status(status: IngestStatus) -> None:
@@ -51,7 +48,7 @@ def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet,
         with JournalReader(telemetry_path(data_dir)) as reader:
             return {partition: reader.head(partition) for partition in range(partitions)}
 
-    requests = Requests(data_dir, controls[:2], registered.own_metrics(), next_offsets)
+    requests = Requests(data_dir, in_force, next_offsets)
 
     def look() -> dict[str, Any]:
         return latest._asdict()
@@ -62,7 +59,7 @@ def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet,
         StatusFile(data_dir, "ingest", look),
     ):
         _append(writer, partitions, controls, stop)
-        note_in_force(data_dir, rules, registered.own_metrics(), "configuration", "")
+        note_in_force(data_dir, rules, registered.metrics(), "configuration", "")
         run_ingest(settings, writer, offsets, controls, stop, on_status, listening=listening_record(), requests=requests)
         try:
             writer.append(_entries(partitions, [stopped_record()]), utc_now_ms())
@@ -70,8 +67,8 @@ def run(configuration: Configuration, registered: RegistryModel, rules: RuleSet,
             return  # nothing more is said where there is no room: the next start says that listening begins anew
 
 
-def ingest_settings(configuration: Configuration) -> IngestSettings:
-    """Return what the configuration says of ingest, its secret read."""
+def ingest_settings(configuration: Configuration, registered: Registered) -> IngestSettings:
+    """Return what the configuration says of ingest, its secret read; what mappings read is subscribed to, too."""
     broker, ingest = configuration.settings.broker, configuration.settings.ingest
     return IngestSettings(
         broker=BrokerSettings(
@@ -79,7 +76,7 @@ def ingest_settings(configuration: Configuration) -> IngestSettings:
             port=broker.port,
             protocol=broker.protocol,
             client_id=broker.client_id,
-            topics=tuple(broker.topics),
+            topics=registered.topics(broker.topics),
             qos=broker.qos,
             keepalive_s=broker.keepalive_s,
             max_inflight=broker.max_inflight,

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import click
 
-from cli.configuration import Configuration, read_configuration, registry, rule_set
+from cli.configuration import Configuration, read_configuration, rule_set
 from cli.destinations import influxdb_past
 from cli.exits import Unreachable
 from cli.parallel import replay_parts, run_parts
 from cli.places import telemetry_path
 from cli.progress import Progress
 from cli.readings_file import TOLD_EVERY, read_file
+from cli.registered import registered
 from cli.rules_files import catalogue_of
 from rules.backtest import Done, Measured
 from rules.control import DEFAULT_SETTINGS
@@ -57,8 +58,9 @@ class Source(NamedTuple):
             return self._replayed(rules, lines)
         if rules is None and self.config_file is None:
             raise ConfigError([Problem(self.name, 0, 0, "--rules", "only a journal has rules of its own: name some, or a configuration")])
-        rules = rule_set(read_configuration(self.config_file)) if rules is None and self.config_file is not None else rules
-        assert rules is not None
+        if rules is None:
+            assert self.config_file is not None
+            rules = rule_set(read_configuration(self.config_file), self.catalogue())
         found = self._found()
         if lines is not None:
             known = Registry(found.devices)
@@ -95,7 +97,7 @@ class Source(NamedTuple):
 
     def _devices(self, subjects: Mapping[tuple[str, str], str], configuration: Configuration | None) -> list[dict[str, Any]]:
         """Return the registry of a configuration, with the devices that are not in it."""
-        known = [] if configuration is None else registry(configuration).assignments()
+        known = [] if configuration is None else registered(configuration).assignments()
         names = {item["device"] for item in known}
         others = [{"device": device, "kind": kind, "subject": subject, "tags": self.tags}
                   for (kind, device), subject in sorted(subjects.items()) if device not in names]  # fmt: skip

@@ -1,6 +1,6 @@
 """The registry document: which device watches which subject, and metrics besides the catalogue's."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
@@ -15,6 +15,11 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._
 Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
+class LimitsEntry(Strict):
+    messages_per_minute: Annotated[int, Field(ge=1)] | None = Field(default=None, description="on one topic, by the journal's clock")
+    payload_bytes: Annotated[int, Field(ge=1)] | None = None
+
+
 class DeviceEntry(Strict):
     device: Identifier
     subject: Identifier | None = Field(default=None, description="the shipment or patient that it watches; without it, the device itself")
@@ -22,6 +27,16 @@ class DeviceEntry(Strict):
     tags: dict[Label, str] = Field(default={}, max_length=32)
     from_: AwareDatetime | None = Field(default=None, alias="from", description="readings measured before belong to somebody else")
     until: AwareDatetime | None = Field(default=None, description="as do those measured at this time or after it")
+
+    limits: LimitsEntry | None = Field(default=None, description="less, or more, than devices otherwise may send")
+
+    def assignment(self) -> dict[str, Any]:
+        """Return the entry as the control record has it."""
+        begins, ends = self.span_ms()
+        plain: dict[str, Any] = {"device": self.device, "subject": self.subject or self.device, "kind": self.kind, "tags": self.tags}
+        plain |= {} if begins == ALWAYS_FROM_MS else {"from_ms": begins}
+        plain |= {} if ends == ALWAYS_UNTIL_MS else {"until_ms": ends}
+        return plain | ({"limits": self.limits.model_dump(exclude_none=True)} if self.limits else {})
 
     def span_ms(self) -> tuple[int, int]:
         """Return from when, inclusive, until when, exclusive, the device watches its subject."""
@@ -69,6 +84,10 @@ class MetricEntry(Strict):
 class RegistryModel(Strict):
     devices: Annotated[list[DeviceEntry], Field(max_length=MAX_DEVICES)] = []
     metrics: Annotated[list[MetricEntry], Field(max_length=1000)] = []
+    unknown: Literal["accept", "quarantine", "refuse"] = Field(
+        default="accept", description="devices that are not listed: each is its own subject, or is kept apart, or only counted"
+    )
+    max_messages_per_minute: Annotated[int, Field(ge=1)] | None = Field(default=None, description="on one topic; 60,000 where not said")
 
     @field_validator("devices")
     @classmethod
@@ -84,14 +103,7 @@ class RegistryModel(Strict):
 
     def assignments(self) -> list[dict[str, Any]]:
         """Return the devices as the control record has them."""
-        return [_assignment(entry) for entry in self.devices]
+        return [entry.assignment() for entry in self.devices]
 
     def own_metrics(self) -> list[Metric]:
         return [Metric(entry.name, entry.unit, entry.low, entry.high, entry.title or entry.name) for entry in self.metrics]
-
-
-def _assignment(entry: DeviceEntry) -> dict[str, Any]:
-    begins, ends = entry.span_ms()
-    bounds = {} if begins == ALWAYS_FROM_MS else {"from_ms": begins}
-    bounds |= {} if ends == ALWAYS_UNTIL_MS else {"until_ms": ends}
-    return {"device": entry.device, "subject": entry.subject or entry.device, "kind": entry.kind, "tags": entry.tags, **bounds}

@@ -12,6 +12,7 @@ from cli.applying import answered, ask, in_force
 from cli.configuration import read_configuration, rule_set
 from cli.exits import FAILED
 from cli.options import config_option
+from cli.registered import registered
 from cli.rules_files import change_lines
 from cli.status import read_status
 from rules.comparison import changes
@@ -29,7 +30,7 @@ LOOK_S = 0.05
 def apply(config_file: Path, why: str, as_json: bool) -> int:
     """Put the rules that the configuration names in force now. What did not change keeps its state; what changed says so first."""
     configuration = read_configuration(config_file)
-    rules = rule_set(configuration)
+    rules = rule_set(configuration, registered(configuration).catalogue())
     found = changes(in_force(configuration.data_dir), rules)
     if not as_json:
         click.echo("\n".join(change_lines(found)))

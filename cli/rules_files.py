@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from cli.configuration import read_configuration, registry, rule_set
+from cli.configuration import read_configuration, rule_set
 from cli.exits import CONFIG
 from cli.places import telemetry_path
+from cli.registered import registered
 from rules.advice import Published, advice
 from rules.comparison import Change, changes, shown
 from rules.document import load_rules, pack_names
@@ -28,8 +29,7 @@ config_or_files = click.option(
 
 def catalogue_of(config_file: Path | None) -> dict[str, Metric]:
     """Return the metrics that there are, a configuration's own among them."""
-    own = [] if config_file is None else registry(read_configuration(config_file)).own_metrics()
-    return CATALOGUE | {metric.name: metric for metric in own}
+    return CATALOGUE if config_file is None else registered(read_configuration(config_file)).catalogue()
 
 
 def loaded(files: Sequence[str], config_file: Path | None) -> RuleSet:
@@ -37,7 +37,7 @@ def loaded(files: Sequence[str], config_file: Path | None) -> RuleSet:
     if files:
         return load_rules([file if file in pack_names() else Path(file) for file in files], catalogue_of(config_file))
     if config_file is not None:
-        return rule_set(read_configuration(config_file))
+        return rule_set(read_configuration(config_file), catalogue_of(config_file))
     raise ConfigError([Problem("rules", 0, 0, "", f"name rule files or packs ({', '.join(pack_names())}), or a configuration with -c")])
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from cli.configuration import Configuration, partition_problems, read_configuration, registry, rule_set
+from cli.configuration import Configuration, partition_problems, read_configuration, rule_set
 from cli.exits import Unreachable
 from cli.lag import Lag
 from cli.options import config_option
 from cli.places import ledger_path, telemetry_path
+from cli.registered import registered
 from cli.status import StatusFile
 from cli.stopping import stop_on_signals
 from cli.supervise import die_with_supervisor
@@ -35,7 +36,8 @@ def ingest(config_file: Path) -> None:
 
     configuration = _begin(config_file)
     stop = stop_on_signals().stop
-    run(configuration, registry(configuration), rule_set(configuration), stop)
+    known = registered(configuration)
+    run(configuration, known, rule_set(configuration, known.catalogue()), stop)
 
 
 @click.command()

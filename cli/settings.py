@@ -147,6 +147,20 @@ class Flow(Strict):
     retention: Retention = Retention()
 
 
+class Use(Strict):
+    """A mapping document, and what is changed in it."""
+
+    use: str = Field(min_length=1, description="a file, or the name of a shipped mapping")
+    zone: str | None = Field(default=None, description="of local times that name none: Europe/Amsterdam")
+    kind: Kind | None = None
+    topic: str | None = Field(default=None, description="another topic than the document's, where it has one mapping")
+    names: dict[str, str] | None = Field(default=None, max_length=10_000, description="what devices are called here, by their own names")
+
+    def changes(self) -> dict[str, Any]:
+        """Return what is changed."""
+        return self.model_dump(exclude={"use"}, exclude_none=True)
+
+
 class InfluxDB(Strict):
     url: str = Field(pattern=r"^https?://[^@\s]+$", description="http://localhost:8086")
     org: str = ""
@@ -248,6 +262,9 @@ class Settings(Strict):
     ingest: Ingest = Ingest()
     rules: list[str] = Field(default=[], max_length=100, description="files, folders of files, or names of shipped packs")
     registry: Path | None = Field(default=None, description="which device watches which subject")
+    mappings: list[str | Use] = Field(
+        default=[], max_length=100, description="how messages of other makes are read: files, or names of shipped mappings"
+    )
     windows: dict[Kind, WindowForm] = Field(
         default=DEFAULT_SETTINGS.windows_ms, description="`10 s`, `30 s every 10 s` or `session 5 min`, by kind of subject"
     )

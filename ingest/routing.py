@@ -9,6 +9,7 @@ from math import inf
 from typing import Any
 from zlib import crc32
 
+from decoders.mappings import from_plain
 from decoders.topics import OWN_ALERTS, REMEMBERED_TOPICS, parse
 
 OWN = -1
@@ -36,10 +37,12 @@ def _begins_ms(entry: Mapping[str, Any]) -> float:
 class Router(dict[bytes, int]):
     """Topic -> partition, worked out once for each topic and forgotten when there are too many."""
 
-    def __init__(self, partitions: int, subjects: Mapping[str, str]) -> None:
+    def __init__(self, partitions: int, registry: Mapping[str, Any] | None = None) -> None:
+        """`registry` is the control record in force."""
         super().__init__()
         self.partitions = partitions
-        self._subjects = subjects
+        self._subjects = subjects_of(registry) if registry else {}
+        self._mappings = from_plain((registry or {}).get("mappings", []))
 
     def __missing__(self, topic: bytes) -> int:
         if len(self) >= REMEMBERED_TOPICS:
@@ -55,6 +58,7 @@ class Router(dict[bytes, int]):
         if topic.startswith(OWN_ALERTS):
             return OWN
         parsed = parse(topic)
-        if parsed is None:
-            return crc32(topic) % self.partitions  # nobody's: anywhere, but not all of them in one partition
-        return partition_of(self._subjects.get(parsed.device, parsed.device), self.partitions)
+        device = self._mappings.home(topic) if parsed is None else parsed.device
+        if device is None:
+            return crc32(topic) % self.partitions  # nobody's, or the message says whose: anywhere, but not all of them in one partition
+        return partition_of(self._subjects.get(device, device), self.partitions)

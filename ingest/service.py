@@ -18,7 +18,7 @@ from typing import Protocol
 from ingest.controls import control_entries
 from ingest.grouping import Grouping
 from ingest.mqtt import Connection
-from ingest.routing import OWN, Router, subjects_of
+from ingest.routing import OWN, Router
 from ingest.settings import IngestSettings, IngestStatus
 from ingest.stream import Received
 from journal.messages import encode_messages
@@ -99,8 +99,8 @@ class _Ingest:
         with JournalReader(writer.path) as reader:
             self._stream, self._partitions = reader.stream, reader.partitions
             self._controls = control_entries(reader, controls)
-        registries = [record for record in map(json.loads, controls) if record["type"] == "registry"]
-        self._router = Router(self._partitions, subjects_of(registries[-1]) if registries else {})
+        self._router = Router(self._partitions)
+        self._follow(controls)
         self._grouping = Grouping(
             commit_messages=settings.commit_messages, commit_ms=settings.commit_ms, partitions=self._partitions
         )  # fmt: skip
@@ -138,8 +138,15 @@ class _Ingest:
         bodies = self._requests.take()
         entries = [Entry(partition, RowKind.CONTROL, 1, body) for partition in range(self._partitions) for body in bodies]
         if entries and self._append(Received([], [], bytearray(), []), entries):
+            self._follow(bodies)
             logger.info("ingest.controls_applied records=%d", len(bodies))
             self._requests.done()
+
+    def _follow(self, controls: Sequence[bytes]) -> None:
+        """Send what comes from now on where the newest registry says that it belongs."""
+        for record in map(json.loads, controls):
+            if record["type"] == "registry":
+                self._router = Router(self._partitions, record)
 
     def _receive(self) -> None:
         """Read what has come, and what comes while it is worth waiting for."""

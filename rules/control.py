@@ -47,10 +47,13 @@ def registry_record(devices: Sequence[Mapping[str, Any]], metrics: Sequence[Metr
     """Return the control record of the device registry: `device`, `subject`, `kind`, `tags` each, and metrics besides the catalogue's.
 
     `more` is how messages of other makes are read (`mappings`, plain), and who may publish what: `unknown` (accept, quarantine, refuse) and
-    `max_messages_per_minute`. What is empty is left out, so that a registry without it is written as it always was.
+    `max_messages_per_minute`; `applied_by` and `why` do not count for its version. What is empty is left out, so that a registry without it
+    is written as it always was.
     """
+    said = {name: more.pop(name) for name in ("applied_by", "why") if more.get(name)}
     content = {"devices": list(devices), "metrics": [metric._asdict() for metric in metrics]}
-    return _record("registry", content | {name: value for name, value in more.items() if value})
+    content |= {name: value for name, value in more.items() if value}
+    return _record("registry", content | said, _version(content))
 
 
 def settings_record(settings: Settings) -> bytes:
@@ -80,10 +83,20 @@ def read_settings(record: Mapping[str, Any]) -> Settings:
 
 def read_catalogue(record: Mapping[str, Any]) -> dict[str, Metric]:
     """Return the shipped catalogue with a registry record's own metrics."""
-    return CATALOGUE | {item["name"]: Metric(**item) for item in record.get("metrics", [])}
+    return CATALOGUE | {metric.name: metric for metric in read_metrics(record)}
+
+
+def read_metrics(record: Mapping[str, Any]) -> list[Metric]:
+    """Return a registry record's own metrics."""
+    return [Metric(**item) for item in record.get("metrics", [])]
 
 
 def _record(kind: str, content: dict[str, Any], version: str | None = None) -> bytes:
+    return json.dumps(
+        {"type": kind, "version": version or _version(content), **content}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()
+
+
+def _version(content: dict[str, Any]) -> str:
     body = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    version = version or blake2b(body.encode(), digest_size=6).hexdigest()
-    return json.dumps({"type": kind, "version": version, **content}, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return blake2b(body.encode(), digest_size=6).hexdigest()

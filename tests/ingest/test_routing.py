@@ -15,8 +15,8 @@ def test_all_forms_of_a_device_share_its_partition():
 
 def test_devices_of_one_subject_share_its_partition():
     """A patient's monitor and pump are evaluated together, so their messages must have one order."""
-    subjects = subjects_of({"devices": [{"device": "m1", "subject": "bed-7"}, {"device": "p1", "subject": "bed-7"}, {"device": "x"}]})
-    router = Router(1000, subjects)
+    registry = {"devices": [{"device": "m1", "subject": "bed-7"}, {"device": "p1", "subject": "bed-7"}, {"device": "x"}]}
+    router = Router(1000, registry)
     assert router[topic("m1")] == router[topic("p1")] == partition_of("bed-7", 1000)
     assert router[topic("x")] == partition_of("x", 1000)
 
@@ -29,6 +29,15 @@ def test_of_several_assignments_of_a_device_the_latest_one_says_where_its_messag
         {"device": "logger", "subject": "pallet-7", "from_ms": 1_000, "until_ms": 2_000},
     ]
     assert subjects_of({"devices": exchanged}) == subjects_of({"devices": exchanged[::-1]}) == {"logger": "pallet-9"}
+
+
+def test_messages_of_other_makes_go_where_their_device_belongs():
+    """A sensor that speaks its maker's dialect is evaluated with everything else that is known of its subject."""
+    mappings = [{"name": "z", "topic": "zigbee2mqtt/{device}"}, {"name": "g", "topic": "gw/+", "device": {"path": "id"}}]
+    router = Router(1000, {"devices": [{"device": "probe", "subject": "crate-1"}], "mappings": mappings})
+    assert router[b"zigbee2mqtt/probe"] == partition_of("crate-1", 1000)
+    assert router[b"zigbee2mqtt/other"] == partition_of("other", 1000)
+    assert router[b"gw/1"] == Router(1000)[b"gw/1"], "the message says whose it is, so the flow finds out"
 
 
 def test_a_partition_is_for_ever():
