@@ -31,6 +31,8 @@ COMMANDS = {
     "verify": "cli.verify",
     "journal": "cli.journal",
     "quarantine": "cli.quarantine",
+    "decode": "cli.decode",
+    "devices": "cli.devices",
     "deadletters": "cli.deadletters",
     "rules": "cli.rules",
     "backtest": "cli.backtest",

@@ -18,14 +18,17 @@ from cli.exits import FAILED
 from cli.journal import existing_journals
 from cli.options import config_option
 from cli.places import telemetry_path
+from decoders.suggest import group_of, suggest
 from journal.messages import decode_messages
 from journal.reader import JournalReader
 from journal.rows import Row, RowKind
 from telemetry.clock import format_ms
 from telemetry.errors import OffsetTrimmed, VitalaneError
+from telemetry.metrics import CATALOGUE
 from telemetry.reasons import Reason
 
 EXAMPLES = 3
+SHAPES = 10
 SHOWN_BYTES = 120
 READ_ROWS = 256
 
@@ -80,6 +83,21 @@ def list_(config_file: Path, reason: str | None, as_json: bool, payload: bool) -
             click.echo(f"    {format_ms(member.received_ms)} {member.place[0]}@{member.place[1]} {member.topic}{metric}: {member.detail}")
             if payload:
                 click.echo(f"        {member.payload[:SHOWN_BYTES].decode(errors='backslashreplace')}")
+        if name == Reason.UNMAPPED:
+            _suggest(members)
+
+
+def _suggest(members: list[Refused]) -> None:
+    """Show what nobody reads by the shapes of its topics, each with a mapping to begin with."""
+    shapes: dict[str, list[Refused]] = {}
+    for member in members:
+        shapes.setdefault(group_of(member.topic), []).append(member)
+    for shape, group in sorted(shapes.items(), key=lambda item: -len(item[1]))[:SHAPES]:
+        click.echo(f"    {len(group)} on {shape}: a mapping to begin with (`vitalane decode` shows what it reads)")
+        suggestion = suggest([member.topic for member in group], [member.payload for member in group if member.whole], CATALOGUE)
+        click.echo("\n".join(f"        {line}" for line in suggestion.splitlines()))
+    if len(shapes) > SHAPES:
+        click.echo(f"    {len(shapes) - SHAPES} more shapes")
 
 
 @quarantine.command()

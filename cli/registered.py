@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from cli.configuration import Configuration, attempt
 from cli.registry import DeviceEntry, RegistryModel
 from cli.settings import Use
+from decoders.decode import RowDecoder
 from decoders.library import Library, adapted, gathered, read_document, shipped_names
 from decoders.mapping_model import MappingsModel
 from decoders.mappings import Mappings, as_plain
@@ -57,6 +58,9 @@ class Registered(NamedTuple):
     def catalogue(self) -> dict[str, Metric]:
         """Return every metric by its name."""
         return CATALOGUE | {metric.name: metric for metric in self.metrics()}
+
+    def decoder(self) -> RowDecoder:
+        return RowDecoder(self.catalogue(), self.mappings())
 
     def mappings(self) -> Mappings:
         return Mappings(self.library.mappings)

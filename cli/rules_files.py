@@ -81,7 +81,7 @@ def _published(config_file: Path | None) -> Published | None:
         return None
     from flows.published import intervals_ms
 
-    return intervals_ms(journal, configuration.settings.partitions, catalogue_of(config_file))
+    return intervals_ms(journal, configuration.settings.partitions, registered(configuration).decoder())
 
 
 def pointed(problem: Problem) -> list[str]:

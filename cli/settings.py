@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema, field_validator, model_validator
 
+from decoders.mapping_model import Zone
 from decoders.topics import FILTERS, KINDS
 from documents import ByteSize, Duration, Strict
 from rules.control import DEFAULT_SETTINGS
@@ -151,7 +152,7 @@ class Use(Strict):
     """A mapping document, and what is changed in it."""
 
     use: str = Field(min_length=1, description="a file, or the name of a shipped mapping")
-    zone: str | None = Field(default=None, description="of local times that name none: Europe/Amsterdam")
+    zone: Zone | None = Field(default=None, description="of local times that name none: Europe/Amsterdam")
     kind: Kind | None = None
     topic: str | None = Field(default=None, description="another topic than the document's, where it has one mapping")
     names: dict[str, str] | None = Field(default=None, max_length=10_000, description="what devices are called here, by their own names")

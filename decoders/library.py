@@ -98,7 +98,7 @@ def _zoned(plain: Any, zone: str) -> Any:
         return [_zoned(item, zone) for item in plain]
     if not isinstance(plain, dict):
         return plain
-    if plain.get("form") == TimeForm.LOCAL and plain.get("zone") is None:
+    if zone and plain.get("form") == TimeForm.LOCAL and plain.get("zone") is None:
         return {**plain, "zone": zone}
     return {key: _zoned(value, zone) for key, value in plain.items()}
 

@@ -45,7 +45,8 @@ class Mapping:
     def __init__(self, model: MappingModel) -> None:
         self.model, self.name = model, model.name
         self.pattern = Pattern(model.topic)
-        self._document = _document_reader(model)
+        self.document = _document_reader(model)
+        """Returns what a payload holds, before anything is looked for in it. Raises Unreadable."""
         self._texts = model.lines is not None or model.columns is not None  # numbers are texts there
         self._where = None if model.where is None else compile_path(model.where)
         self._claims = None if model.claims is None else compile_path(model.claims)
@@ -70,14 +71,21 @@ class Mapping:
 
         Raises Unreadable where nothing of it can be taken.
         """
-        document = self._document(payload)
+        document = self.document(payload)
+        topic = self.read_document(builder, index, parts, document, look)
+        return None if topic is None else (topic, document)
+
+    def read_document(
+        self, builder: PacketBuilder, index: int, parts: Dict[str, str], document: Document, look: Looker = nobody
+    ) -> Topic | None:
+        """Add what a document says; returns whose it is, None where `where` does not hold. Raises Unreadable."""
         if self._where is not None and not self._where.find(document, document):
             return None
         topic = self._topic(parts, document, document, look)
         self._check_claim(topic, document)
         if self._status is not None:
             self._read_status(builder, index, topic, document, look)
-            return topic, document
+            return topic
         runs: dict[str, Run] = {topic.device: Run(builder, index, topic)} if topic.device else {}
         found = [(part, part.samples(document)) for part in self._parts]  # all of them, before anything is added
         for part, samples in found:
@@ -88,7 +96,7 @@ class Mapping:
                     part.read(runs[topic.device], document, sample, number, look)
         for run in runs.values():
             run.close()
-        return topic, document
+        return topic
 
     def _read_sample(
         self, part: "_Part", builder: PacketBuilder, index: int, at: tuple[Document, Document, int], runs: dict[str, Run], look: Looker

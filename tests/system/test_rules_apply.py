@@ -54,7 +54,7 @@ def test_rules_are_applied_without_a_restart(house):
     (house.directory / "rules.yaml").write_text(f"rules: [{OPEN}, {WARM.replace('8 Cel', '9.5 Cel')}]")
     told = house.command("rules", "apply", "--why", "the fridge is set warmer").stdout
     assert "changed  warm (begins anew: its open alerts are taken back)" in told
-    assert "are in force from journal offsets 0:" in told
+    assert "in force from journal offsets 0:" in told
     until(lambda: len(events(house)) == 3, house.told)
     publish(house, 1, door=0, temperature=9)
     publish(house, 2, temperature=10)
