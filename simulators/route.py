@@ -33,12 +33,12 @@ class Routes:
         self._random = random
         self.home_longitude = np.array([ROUTES[route][0][1] for route in self._route])
 
-    def advance(self, seconds: float, tick_s: float) -> Booleans:
-        """Drive on for one tick; return who moves."""
+    def advance(self, seconds: float, tick_s: float, standing: Booleans) -> Booleans:
+        """Drive on for one tick, but for those who stand; return who moves."""
         into = (seconds + self._lead_s) % self._cycle_s
         ramp = np.maximum(np.minimum(np.minimum(into, self._drive_s - into) / START_UP_S, 1.0), 0.0)
         traffic = np.maximum(self._random.normal(1.0, 0.06, into.size), 0.7)
-        self._speed = self._cruise * ramp * traffic
+        self._speed = self._cruise * ramp * traffic * ~standing
         self._way = (self._way + self._speed * tick_s) % (2 * self._length)
         return self._speed > 0.0
 

@@ -24,14 +24,21 @@ PRODUCT_PROBE_LAG_S = 240.0
 HUMIDITY_LAG_S = 400.0
 DELIVERY_DOOR_S = (180.0, 480.0)  # seconds into a stop at which the door is opened for a pallet
 DELIVERY_OPEN_S = 30.0
+IDLING = 0.1  # share of its power that is left to a compressor whose engine idles
 
 
-class Opening(NamedTuple):
-    """A door that is left open: event times, the end not included."""
+class _Span(NamedTuple):
+    """Something that goes on for a while in one vehicle: event times, the end not included."""
 
     vehicle: int
     start_ms: int
     end_ms: int
+
+
+class _Blow(NamedTuple):
+    vehicle: int
+    time_ms: int
+    g: float
 
 
 class Shipments(TickedWorld):
@@ -56,12 +63,27 @@ class Shipments(TickedWorld):
         super().__init__(devices, seed=seed, start_ms=start_ms, tick_ms=tick_ms, report_ms=report_ms)
         self._count = count
         self._tick_s = tick_ms / 1000
-        self._openings: list[Opening] = []
+        self._openings: list[_Span] = []
+        self._failures: list[_Span] = []
+        self._dwells: list[_Span] = []
+        self._blows: list[_Blow] = []
         self._draw_vehicles(count)
 
     def open_door(self, index: int, start_ms: int, end_ms: int) -> None:
         """Leave the door of vehicle `index` open from `start_ms` until `end_ms`."""
-        self._openings.append(Opening(index, start_ms, end_ms))
+        self._openings.append(_Span(index, start_ms, end_ms))
+
+    def fail_compressor(self, index: int, start_ms: int, end_ms: int) -> None:
+        """Let the compressor of vehicle `index` not run from `start_ms` until `end_ms`."""
+        self._failures.append(_Span(index, start_ms, end_ms))
+
+    def dwell(self, index: int, start_ms: int, end_ms: int) -> None:
+        """Let vehicle `index` stand from `start_ms` until `end_ms`, its engine idling: little is left to cool with."""
+        self._dwells.append(_Span(index, start_ms, end_ms))
+
+    def shock(self, index: int, time_ms: int, g: float) -> None:
+        """Let vehicle `index` take a blow of `g` times the acceleration of gravity at `time_ms`."""
+        self._blows.append(_Blow(index, time_ms, g))
 
     def _draw_vehicles(self, count: int) -> None:
         draw = self._random.uniform
@@ -88,10 +110,12 @@ class Shipments(TickedWorld):
     def _tick(self, time_ms: int) -> list[Reports]:
         seconds = time_ms / 1000
         door = self._doors(time_ms, seconds)
-        moving = self._routes.advance(seconds, self._tick_s)
-        self._shake(moving & ~door)
+        standing = self._during(self._dwells, time_ms)
+        moving = self._routes.advance(seconds, self._tick_s, standing)
+        self._shake(moving & ~door, time_ms)
         reports = self._measure(time_ms, seconds, door)
-        self._exchange_heat(self._outside(seconds), door)
+        power = np.where(self._during(self._failures, time_ms), 0.0, np.where(standing, IDLING, 1.0))
+        self._exchange_heat(self._outside(seconds), door, power)
         self._battery = np.maximum(self._battery - self._drain * self._tick_s, 0.0)
         return reports
 
@@ -100,22 +124,24 @@ class Shipments(TickedWorld):
         door = np.zeros(self._count, dtype=np.bool_)
         for begin in DELIVERY_DOOR_S:
             door |= (into_stop >= begin) & (into_stop < begin + DELIVERY_OPEN_S)
-        for opening in self._openings:
-            if opening.start_ms <= time_ms < opening.end_ms:
-                door[opening.vehicle] = True
-        return door
+        return door | self._during(self._openings, time_ms)
+
+    def _during(self, spans: Sequence[_Span], time_ms: int) -> Booleans:
+        during = np.zeros(self._count, dtype=np.bool_)
+        during[[span.vehicle for span in spans if span.start_ms <= time_ms < span.end_ms]] = True
+        return during
 
     def _outside(self, seconds: float) -> Floats:
         local = seconds + self._routes.home_longitude * (DAY_S / 360)
         return self._outside_mean + self._outside_swing * np.cos((local - WARMEST_S) * (2 * np.pi / DAY_S))
 
-    def _exchange_heat(self, outside: Floats, door: Booleans) -> None:
+    def _exchange_heat(self, outside: Floats, door: Booleans, power: Floats) -> None:
         """Solve the air's balance exactly over the tick, its neighbours held; then let the slower bodies follow it."""
         warm, cold = self._air > self._setpoint + self._band, self._air < self._setpoint - self._band
         self._running = (self._running | warm) & ~cold & ~door  # the door's switch stops the unit
         inward = self._wall + door * self._doorway
         total = inward + self._cargo
-        goal = (inward * outside + self._cargo * self._product - self._running * self._cooling) / total
+        goal = (inward * outside + self._cargo * self._product - self._running * power * self._cooling) / total
         before = self._air
         self._air = goal + (before - goal) * np.exp(-total * self._tick_s / self._air_heat)
         middle = (before + self._air) / 2
@@ -125,12 +151,15 @@ class Shipments(TickedWorld):
         humidity = np.where(door, 68.0, np.where(self._running, 48.0, 60.0))  # a cold coil dries the air
         self._humidity = follow(self._humidity, humidity, self._tick_s, HUMIDITY_LAG_S)
 
-    def _shake(self, moving: Booleans) -> None:
+    def _shake(self, moving: Booleans, time_ms: int) -> None:
         """Road noise, and a kerb or a pothole about twice an hour of driving."""
         road = np.abs(self._random.normal(0.0, 0.15, self._count))
         kerb = self._random.random(self._count) < self._tick_s * (2 / 3600)
         jolt = moving * (road + kerb * (1.5 + self._random.exponential(1.2, self._count)))
         self._jolt = np.maximum(self._jolt, np.minimum(jolt, 30.0))
+        for blow in self._blows:
+            if time_ms - self.tick_ms < blow.time_ms <= time_ms:
+                self._jolt[blow.vehicle] = max(self._jolt[blow.vehicle], blow.g)
 
     def _measure(self, time_ms: int, seconds: float, door: Booleans) -> list[Reports]:
         due = self._due()
