@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from simulators.route import ROUTES
 from simulators.shipment import METRICS, Shipments
 
 START = 1_763_700_000_000
@@ -55,7 +56,7 @@ def test_a_door_left_open_warms_the_air_past_eight_degrees_and_closing_it_cools_
         assert temperature[~mine].max() < 8.0
         warming = temperature[mine & (since >= 13 * MINUTE) & (since < 30 * MINUTE)]
         assert (np.diff(warming) > -0.2).all()  # climbs, but for the sensor's noise
-        assert warming.max() < 31.0  # never warmer than outside
+        assert warming.max() < 36.0  # never warmer than outside
 
 
 def test_door_light_and_compressor_go_together():
@@ -66,7 +67,6 @@ def test_door_light_and_compressor_go_together():
     assert (columns["door"][held] == 1).all()
     assert columns["light"][held].min() > 50 > columns["light"][columns["door"] == 0].max()
     assert columns["humidity"][held][-1] > columns["humidity"][held][0]
-    assert (np.diff(columns["battery"]) <= 0).all()
 
 
 def test_the_product_follows_the_air_slowly():
@@ -97,7 +97,85 @@ def test_vehicles_drive_their_route_and_stand_at_their_stops():
 
 def test_shocks_are_rare_and_only_on_the_road():
     world = Shipments(100, seed=2, start_ms=START)
-    _, _, columns = series(world, START + 24 * HOUR)
+    times, devices, columns = series(world, START + 24 * HOUR)
     hard = (columns["shock"] > 1.5).mean()
     assert 0.005 < hard < 0.1
-    assert (columns["shock"] == 0).any()
+    standing = np.zeros(times.size, dtype=bool)
+    for index in range(100):
+        for visit in world.visits(index, START, START + 24 * HOUR):
+            standing |= (devices == index) & (times > visit.arrived_ms + 2 * MINUTE) & (times < visit.departed_ms)
+    assert standing.mean() > 0.1
+    assert (columns["shock"][standing] == 0).all()
+    assert (columns["shock"][~standing] > 0).mean() > 0.8
+
+
+@pytest.mark.parametrize("offset_ms", [0, 1, 29_999, 30_000, 61_234])
+def test_a_blow_is_told_by_the_first_report_after_it(offset_ms):
+    """Never before it came, whatever the ticks are."""
+    for index in range(4):
+        world = Shipments(4, seed=2, start_ms=START)
+        world.shock(index, START + 10 * MINUTE + offset_ms, 55.0)
+        times, devices, columns = series(world, START + 20 * MINUTE)
+        told = times[(devices == index) & (columns["shock"] == 55.0)] - START - 10 * MINUTE
+        assert told.size == 1
+        assert offset_ms <= told[0] < offset_ms + MINUTE
+
+
+def course(world, index, hours, metrics=METRICS):
+    """Return times and columns of one vehicle."""
+    times, devices, columns = series(world, START + round(hours * HOUR), metrics)
+    return times[devices == index], {metric: column[devices == index] for metric, column in columns.items()}
+
+
+def test_a_failed_compressor_lets_the_air_follow_the_weather_and_a_repaired_one_fetches_it_back():
+    for seed in range(5):
+        world = Shipments(3, seed=seed, start_ms=START)
+        world.fail_compressor(1, START + HOUR, START + 7 * HOUR)
+        times, columns = course(world, 1, 10)
+        failed = (times > START + 2 * HOUR) & (times < START + 7 * HOUR)
+        assert columns["temperature"][times < START + HOUR].max() < 8.0, seed
+        assert columns["temperature"][failed].max() > 8.0, seed
+        assert columns["temperature"][times > START + 9 * HOUR].max() < 8.0, seed
+        assert (columns["door"][failed] == 1).mean() < 0.1, seed
+
+
+def test_a_vehicle_that_dwells_stands_warms_and_is_late():
+    """A port in the sun with an idling engine: the position does not move, nothing shakes, and the cargo warms."""
+    for seed in range(5):
+        dwelling, driving = (Shipments(3, seed=seed, start_ms=START, product_probes=True) for _ in range(2))
+        begins, ends = START + 5 * HOUR, START + 11 * HOUR  # noon to afternoon, where the routes are
+        dwelling.dwell(1, begins, ends)
+        times, columns = course(dwelling, 1, 11)
+        dwells = (times > begins + HOUR) & (times < ends)
+        other_times, other = course(driving, 1, 11)
+        assert np.array_equal(columns["temperature"][times < begins], other["temperature"][other_times < begins])
+        assert columns["temperature"][dwells].mean() > other["temperature"][other_times > begins + HOUR].mean() + 1, seed
+        assert columns["shock"][dwells].max() == 0
+        assert not columns["door"][dwells].any()
+        arrivals = [
+            [visit.arrived_ms for visit in world.visits(1, START, START + 40 * HOUR) if visit.arrived_ms > begins]
+            for world in (dwelling, driving)
+        ]
+        assert {late - planned for late, planned in zip(*arrivals, strict=False)} == {ends - begins}
+        again = Shipments(3, seed=seed, start_ms=START)
+        again.dwell(1, begins, ends)
+        _, way = course(again, 1, 10.9, ("latitude", "longitude", "speed"))
+        assert way["speed"][-10:].max() == 0.0
+        assert np.ptp(way["latitude"][-10:]) < 0.001
+
+
+def test_the_battery_drains_on_the_way_and_is_charged_at_the_depot():
+    world = Shipments(20, seed=4, start_ms=START)
+    times, devices, columns = series(world, START + 30 * HOUR)
+    drained = charged = 0
+    for index in range(20):
+        battery, mine = columns["battery"][devices == index], times[devices == index]
+        depots = [visit for visit in world.visits(index, START, START + 30 * HOUR) if visit.place in [points[0] for points in ROUTES]]
+        at_depot = np.zeros(mine.size, dtype=bool)
+        for visit in depots:
+            at_depot |= (mine >= visit.arrived_ms) & (mine <= visit.departed_ms + 2 * MINUTE)
+        change = np.diff(battery)
+        assert (change[~at_depot[1:]] <= 0).all()
+        drained, charged = drained + (change < 0).sum(), charged + (change > 0).sum()
+    assert drained > 100
+    assert charged > 100
