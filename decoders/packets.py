@@ -12,7 +12,7 @@ from decoders.shapes import Shapes
 from decoders.topics import Topic
 from telemetry.clock import parse_ms
 from telemetry.metrics import UNITS, Metric, conversion, unit_code
-from telemetry.readings import NO_TIME, Change, Decoded, DeviceStatus, Packets, Refusal, no_packets
+from telemetry.readings import NO_TIME, Change, Decoded, DeviceStatus, Packets, Promise, Refusal, no_packets
 from telemetry.reasons import Reason
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: an earlier time is a clock that was never set
@@ -101,10 +101,11 @@ class PacketBuilder:
         self.packets: Packets = no_packets()
         self.refusals: list[Refusal] = []
         self.statuses: list[DeviceStatus] = []
+        self.promises: list[Promise] = []
         self.retained = 0
 
     def decoded(self) -> Decoded:
-        return Decoded(self.packets, self.refusals, self.statuses, self.retained, self.changes)
+        return Decoded(self.packets, self.refusals, self.statuses, self.retained, self.changes, promises=self.promises)
 
     def refuse(self, index: int, topic: Topic | None, reason: Reason, detail: str, metric: str = "") -> None:
         kind, device = (topic.kind, topic.device) if topic else ("", "")

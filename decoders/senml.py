@@ -19,6 +19,7 @@ from decoders.packets import EARLIEST_MS, LATEST_MS, PacketBuilder, Run, Unreada
 from decoders.topics import Topic
 from decoders.wire import MAX_READINGS
 from telemetry.metrics import unit_code
+from telemetry.readings import Promise
 from telemetry.reasons import Reason
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ RELATIVE_BELOW = 2**28
 
 MAX_NAME = 256
 """Characters of a record's whole name. A long base name on many records would be work that grows with the square of the payload."""
+
+MAX_UPDATE_S = 366 * 86_400
+"""A longer update time is no promise: nobody would wait for it."""
 
 NAMES = {"temp": "temperature", "hum": "humidity", "batt": "battery", "lat": "latitude", "lon": "longitude"}
 """Usual short names of our metrics."""
@@ -93,6 +97,7 @@ def add_pack(builder: PacketBuilder, index: int, topic: Topic, payload: bytes, r
         builder.refuse(index, topic, Reason.WRONG_TYPE, "no record of the pack has a value")
     run = Run(builder, index, topic)
     known: dict[tuple[str, str | None], tuple[str, str | None, Unreadable | None]] = {}
+    promised: dict[str, Promise] = {}
     for record in records:
         named = record["n"], record.get("u")
         found = known.get(named)
@@ -109,7 +114,13 @@ def add_pack(builder: PacketBuilder, index: int, topic: Topic, payload: bytes, r
             run.refuse(Unreadable(Reason.IMPOSSIBLE_TIME, "the time is not between the years 2000 and 9999"), name)
         else:
             run.add(name, value, unit, time_ms)
+            within_ms = _within_ms(record.get("ut", 0))
+            if within_ms:
+                promised[name] = Promise(index, topic.kind, topic.device, name, time_ms, within_ms)
+            elif promised:
+                promised.pop(name, None)  # the last record of a sensor says when the next comes
     run.close()
+    builder.promises.extend(promised.values())
 
 
 def _read(payload: bytes) -> Any:
@@ -202,6 +213,11 @@ def _unit(builder: PacketBuilder, name: str, unit: str | None) -> str | None:
 
 def _time_ms(seconds: float) -> int | None:
     return round(seconds * 1000) if EARLIEST_MS <= seconds * 1000 <= LATEST_MS else None
+
+
+def _within_ms(seconds: float) -> int:
+    """Return an update time (`ut`) in milliseconds; 0 where it says nothing that could be waited for."""
+    return round(seconds * 1000) if 0 < seconds <= MAX_UPDATE_S else 0
 
 
 # -- CBOR, section 6 ---------------------------------------------------------------------------------------------------------------

@@ -148,17 +148,19 @@ class Homes:
             for device, time_ms in zip(packets.devices, packets.times_ms, strict=True)
         ]
         status_homes = [self.home(status.device, now_ms) for status in decoded.statuses]  # a status is of the time when it comes
+        promise_homes = [self.home(item.device, now_ms if item.time_ms == NO_TIME else item.time_ms) for item in decoded.promises]
         shared = divided(packets, homes)
         for home in sorted({self.partition, *homes, *status_homes}):
             statuses = list(compress(decoded.statuses, [at == home for at in status_homes]))
+            promises = list(compress(decoded.promises, [at == home for at in promise_homes]))
             theirs = shared[home]
             if home == self.partition:
-                yield whole._replace(decoded=decoded._replace(packets=theirs, statuses=statuses))
+                yield whole._replace(decoded=decoded._replace(packets=theirs, statuses=statuses, promises=promises))
                 continue
             messages = sorted({*theirs.message, *(status.message for status in statuses)})
             yield whole._replace(
                 home=home,
-                decoded=Decoded(theirs, [], statuses, 0),
+                decoded=Decoded(theirs, [], statuses, 0, promises=promises),
                 topics={index: whole.topics[index] for index in messages},
                 payloads={index: whole.payloads[index] for index in messages},
             )

@@ -13,24 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rules import recovery
+from rules import in_force, recovery
 from rules.admission import Admitted, Readings, Refused, admit, flatten, refuse, shed
 from rules.columns import FOREVER, NEVER, Integers, begins
-from rules.control import DEFAULT_SETTINGS, Settings, read_catalogue, read_record, read_settings
+from rules.control import DEFAULT_SETTINGS, Settings, read_record
 from rules.counting import Counting
 from rules.cutting import Cutting, Ruled
-from rules.document import compile_rules
-from rules.events import offence_event, orphan_event, silence_event, withdrawn_event
+from rules.events import offence_event, silence_event
 from rules.history import History, HistoryChunk
 from rules.judging import OFFSET_BITS, Decided, Judging, Seen
 from rules.metrics import MetricTable, Subject
 from rules.offences import Offences
 from rules.outcome import Outcome, Quarantined, quarantined, readings_block, window_blocks
+from rules.overdue import Overdue
 from rules.registry import Registry
 from rules.rule import NO_RULES, RuleSet
 from rules.series import NO_SERIES, SeriesTable
 from rules.settling import SETTLE_EVERY_MS, Settling
-from rules.silence import Fallen
 from rules.telling import Telling
 from rules.watch import Watch
 from rules.windows import Closed
@@ -40,7 +39,6 @@ from telemetry.books import Books
 from telemetry.metrics import CATALOGUE, Metric
 from telemetry.readings import NO_TIME, Decoded
 from telemetry.reasons import Reason
-from telemetry.routing import partition_of
 
 BOOKS_EVERY_MS = 1000
 
@@ -66,6 +64,7 @@ class Evaluator:
         self.rules: RuleSet = NO_RULES
         self.watch = Watch(self.rules)
         self.offences = Offences()
+        self.overdue = Overdue()
         self.hold(SeriesTable(), MetricTable())
         self.counting = Counting()
         self.latest_ms = self.books_ms = self.settle_ms = self.clock_ms = 0  # the clock: of the shard's own rows
@@ -99,6 +98,8 @@ class Evaluator:
         admitted = admit(readings, self.series, self.history)
         back = self._heard(row, readings)
         alerts += back
+        kept = self.overdue.received(decoded.promises, readings, self.series, self.registry, now_ms, _position(row, 0))
+        alerts += [offence_event(offence, self.watch.rules.version, now_ms) for offence in kept]
         if len(admitted.late):
             admitted, left_out = shed(admitted, self.series, self.settling.most_per_minute)
             if len(left_out):
@@ -124,12 +125,13 @@ class Evaluator:
         blocks: list[Block] = []
         if record["type"] == "listening":
             self.watch.silence.listen(now_ms)
+            self.overdue.listen(now_ms)
             self.series.advanced_ms[: self.series.length] = now_ms
             self.metrics.advanced_ms[: self.metrics.length] = now_ms
             self.cutting.reschedule()
         elif record["type"] in {"rules", "registry", "settings"} and self.controls.get(record["type"]) != body.decode():
             self.controls[record["type"]] = body.decode()
-            alerts, blocks = self._put_in_force(row, record)
+            alerts, blocks = in_force.put_in_force(self, record, (row.partition, row.offset), now_ms)
         self.books_ms = NEVER  # a control record is told of at once
         return self._outcome(row, offset + 1, alerts, blocks, None, [])
 
@@ -158,7 +160,7 @@ class Evaluator:
             metric = series.signal[row] = metrics.add(subject, key.metric, row, series.devices)
             series.oldest_ms[row] = metrics.settled_ms[metric] + 1
             self.watch.link(metric, subject, key.metric)
-            self._await(row, now_ms)
+            in_force.await_series(self, row, now_ms)
         self.history.extend(series.length)
         self.cutting.extend()
         for kind in sorted({series.keys[row].kind for row in rows} - self.cutting.told.keys()):
@@ -276,12 +278,13 @@ class Evaluator:
         return Outcome(alerts, windows, readings, refused, books)
 
     def _on_the_clock(self, row: Row, end: int) -> list[AlertEvent]:
-        """Return what follows from the time alone: absences, offences that are over, assignments that begin or end."""
+        """Return what follows from the time alone: absences, broken promises, offences that are over, assignments that begin or end."""
         version, now_ms = self.watch.rules.version, row.now_ms
-        fallen = self._expect(now_ms) if now_ms >= self.registry_due_ms else []
-        fallen += self.watch.silence.due(now_ms)
-        alerts = [silence_event(item, version, self.partition, end - 1, now_ms) for item in fallen]
-        alerts += [offence_event(offence, version, now_ms) for offence in self.offences.over(now_ms)]
+        position = self.partition, end - 1
+        alerts = in_force.expect(self, version, position, now_ms) if now_ms >= self.registry_due_ms else []
+        alerts += [silence_event(item, version, *position, now_ms) for item in self.watch.silence.due(now_ms)]
+        due = self.overdue.due(self.series, self.registry, now_ms)
+        alerts += [offence_event(offence, version, now_ms) for offence in [*due, *self.offences.over(now_ms)]]
         return alerts
 
     def books(self, end: int, now_ms: int) -> Books:
@@ -291,7 +294,7 @@ class Evaluator:
             end,
             now_ms,
             event_time_ms=self.latest_ms,
-            open_alerts=self.watch.open_alerts() + len(self.offences.open),
+            open_alerts=self.watch.open_alerts() + len(self.offences.open) + len(self.overdue.open),
             series=self.series.length,
             state_bytes=self.state_bytes(),
         )
@@ -311,59 +314,6 @@ class Evaluator:
         self.judging.applied = self.watch.applied
         self.settling.define(self.settings, self.watch)
         return closed
-
-    # -- control records -------------------------------------------------------------------------------------------------------------
-
-    def _put_in_force(self, row: Row, record: dict[str, Any]) -> tuple[list[AlertEvent], list[Block]]:
-        before = self.watch
-        self.read(record)
-        if record["type"] == "settings":
-            return [], window_blocks(self.define(), self.series)
-        if record["type"] == "registry":
-            self.series.take_over(self.registry, self.catalogue)
-        self.watch = Watch(self.rules)
-        for series in range(self.series.length):
-            key, tags = self.series.keys[series], self.series.tags[series]
-            self.metrics.subjects[self.series.signal[series]] = Subject(key.kind, key.subject, tags)
-        self.link_metrics()
-        for series in range(self.series.length):
-            self._await(series, row.now_ms)
-        fallen = self._expect(row.now_ms)
-        withdrawn, orphans = self.watch.take_over(before, self.metrics, _position(row, 0))
-        self.define()
-        version, position, now_ms = before.rules.version, (row.partition, row.offset), row.now_ms
-        alerts = [withdrawn_event(item, version, position, now_ms) for item in withdrawn]
-        alerts += [orphan_event(item, before.rule(item.rule_id), version, position, now_ms) for item in orphans]
-        alerts += self.telling.after_all(self.watch, self.settings, now_ms)  # a rule came out of the shadow
-        return alerts + [silence_event(item, version, row.partition, row.offset, now_ms) for item in fallen], []
-
-    def read(self, record: dict[str, Any]) -> None:
-        """Take over a record's settings, registry or rules, without linking anything to them."""
-        match record["type"]:
-            case "settings":
-                self.settings = read_settings(record)
-            case "registry":
-                self.registry = Registry(record["devices"])
-                self.catalogue = read_catalogue(record)
-            case "rules":
-                self.rules = compile_rules([(name, text) for name, text in record["documents"]], self.catalogue)
-
-    def link_metrics(self) -> None:
-        """Put the rules in force on every metric."""
-        for metric in range(self.metrics.length):
-            self.watch.link(metric, self.metrics.subjects[metric], self.metrics.names[metric])
-
-    def _await(self, series: int, now_ms: int) -> None:
-        """Wait for a series, unless its device has another subject by now."""
-        key = self.series.keys[series]
-        if key.device in self.registry.assigned and self.registry.assignment(key.kind, key.device, now_ms).subject != key.subject:
-            return
-        self.series.silence[series], self.series.device_silence[series] = self.watch.add_series(key, self.series.tags[series], now_ms)
-
-    def _expect(self, now_ms: int) -> list[Fallen]:
-        """Wait for the devices that are assigned now, and no longer for those that were; returns the absences that end with it."""
-        self.registry_due_ms = self.registry.next_change_ms(now_ms)
-        return self.watch.expect(self.registry, now_ms, lambda subject: partition_of(subject, self.partitions) == self.partition)
 
     # -- state --------------------------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rules.control import read_record
 from rules.history import HistoryChunk
+from rules.in_force import link_metrics, read_controls
 from rules.metrics import MetricTable, Subject
 from rules.series import SeriesTable
 from rules.watch import Watch
@@ -28,6 +28,7 @@ def dump(evaluator: "Evaluator") -> dict[str, Any]:
         "watch": evaluator.watch.dump_state(),
         "offences": evaluator.offences.dump(),
         "bursts": evaluator.offences.dump_bursts(),
+        "overdue": evaluator.overdue.dump(),
         "counts": dict(evaluator.counting.counts),
         "quarantined": dict(evaluator.counting.quarantined),
         "alerts": dict(evaluator.counting.alerts),
@@ -47,6 +48,8 @@ def load(evaluator: "Evaluator", state: dict[str, Any], history: Iterable[Histor
     evaluator.watch.restore(state["watch"], evaluator.metrics)
     evaluator.judging.applied = evaluator.watch.applied
     evaluator.offences.restore(state["offences"], state.get("bursts"))
+    if "overdue" in state:
+        evaluator.overdue.restore(state["overdue"])
     counting = evaluator.counting
     counting.counts.update(state["counts"])
     counting.quarantined.update(state["quarantined"])
@@ -57,17 +60,14 @@ def load(evaluator: "Evaluator", state: dict[str, Any], history: Iterable[Histor
 
 def _link(evaluator: "Evaluator", state: dict[str, Any]) -> None:
     """Put in force what was, and connect the series that there were, in the order in which they came."""
-    evaluator.controls = dict(state["controls"])
-    for kind in ("settings", "registry", "rules"):  # the rules need the registry's metrics
-        if kind in evaluator.controls:
-            evaluator.read(read_record(evaluator.controls[kind].encode()))
+    read_controls(evaluator, state["controls"])
     evaluator.watch = Watch(evaluator.rules)
     evaluator.hold(SeriesTable.again(state["names"], state["series"], evaluator.catalogue), MetricTable())
     evaluator.watch.await_again(state["watch"])
     series, metrics = evaluator.series, evaluator.metrics
     for row, key in enumerate(series.keys):
         series.signal[row] = metrics.add(Subject(key.kind, key.subject, series.tags[row]), key.metric, row, series.devices)
-    evaluator.link_metrics()
+    link_metrics(evaluator)
     metrics.restore(state["metrics"])
     evaluator.history.extend(series.length)
     evaluator.define()

@@ -7,6 +7,7 @@ that was exchanged mid-way goes to the shipment that it was measured on.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from telemetry.readings import SeriesKey
 from telemetry.routing import partition_of
 
 ALWAYS_FROM_MS, ALWAYS_UNTIL_MS = -(2**62), 2**62
@@ -41,6 +42,10 @@ class Registry:
             if assignment.from_ms <= time_ms < assignment.until_ms:
                 return assignment
         return Assignment(device, kind, ())
+
+    def watches(self, key: SeriesKey, time_ms: int) -> bool:
+        """Return whether the device of a series has no other subject at a time."""
+        return key.device not in self.assigned or self.assignment(key.kind, key.device, time_ms).subject == key.subject
 
     def subjects_at(self, time_ms: int) -> set[str]:
         """Return the subjects that some device is assigned to at a time."""

@@ -98,6 +98,17 @@ class Shed(NamedTuple):
     number: int  # of readings
 
 
+class Promise(NamedTuple):
+    """A device's word on when the next reading of a metric comes."""
+
+    message: int  # index in the journal row
+    kind: str  # of the topic
+    device: str
+    metric: str
+    time_ms: int  # of the reading that it came with, or NO_TIME: whose subject it is of
+    within_ms: int
+
+
 class Decoded(NamedTuple):
     """Everything that the messages of one journal row say. Durable, as part of `flows.part.Part`: grows at its end."""
 
@@ -107,3 +118,4 @@ class Decoded(NamedTuple):
     retained: int  # messages that the broker delivered as stored state: journalled, not evaluated
     changes: Sequence[Change] = ()
     shed: Sequence[Shed] = ()
+    promises: Sequence[Promise] = ()

@@ -88,6 +88,13 @@ def test_a_status_goes_where_its_device_is_watched():
     assert other.home == 2
 
 
+def test_a_promise_goes_where_its_reading_goes():
+    own, other = routed(row(*((device, b'[{"n":"temp","v":4,"ut":60}]') for device in (HERE, THERE)), form="senml"))
+    assert [(promise.message, promise.device) for promise in own.decoded.promises] == [(0, HERE)]
+    assert [(promise.message, promise.device) for promise in other.decoded.promises] == [(1, THERE)]
+    assert other.home == 2
+
+
 def test_the_subject_of_the_readings_own_time_decides():
     """An exchanged logger uploads what it measured on the pallet before."""
     before, after = named(2, "pallet"), named(OWN, "pallet")
