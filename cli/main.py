@@ -39,6 +39,7 @@ COMMANDS = {
     "sweep": "cli.sweep",
     "burden": "cli.burden",
     "simulate": "cli.simulate",
+    "asyncapi": "cli.asyncapi",
 }
 
 

@@ -47,7 +47,7 @@ HOMES = {
     "rich": {"cli"},
     "tahutils": {"decoders.sparkplug"},
     "urllib3": {"sinks.webhook", "sinks.influxdb", "sinks.influxdb_past"},
-    "yaml": {"documents", "cli.config"},
+    "yaml": {"documents", "cli.asyncapi", "cli.config"},
 }
 
 OUTSIDE = ("benchmarks", "dashboards", "tests")  # import what they like; nobody imports them
