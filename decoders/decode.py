@@ -15,9 +15,10 @@ import msgspec
 from decoders.examine import check_device, check_version, examine
 from decoders.mapping import MAPPED
 from decoders.mappings import NO_MAPPINGS, Claim, Mappings
-from decoders.packets import EARLIEST_MS, LATEST_MS, PacketBuilder, Plans, Run, Unreadable, event_time, shown
+from decoders.packets import EARLIEST_MS, LATEST_MS, PacketBuilder, Plans, Run, Sessions, Unreadable, event_time, shown
 from decoders.senml import add_pack
 from decoders.shapes import Shapes
+from decoders.sparkplug import PREFIX as SPARKPLUG
 from decoders.topics import READINGS, SENML, Topic, parse
 from decoders.wire import MAX_READINGS, VERSION, WireMessage, WireReading, WireStatus
 from journal.messages import FLAG_RETAIN, Messages
@@ -59,12 +60,13 @@ class RowDecoder:
         self.plans = Plans(catalogue)
         self._shapes: dict[tuple[str, ...], tuple[bool, ...]] = {}  # names of a `values` message -> which of them are states
 
-    def decode(self, messages: Messages, received_ms: int, shapes: Shapes | None = None) -> Decoded:
+    def decode(self, messages: Messages, received_ms: int, shapes: Shapes | None = None, sessions: Sessions | None = None) -> Decoded:
         """Return what the row says. The loop takes what is usual; everything else goes to `_read_message`, with the same meaning.
 
         `shapes` are what the messages of mappings looked like so far; without them nothing is said of how they change.
+        `sessions` are those of Sparkplug's edge nodes, which the row carries on; without them Sparkplug's topics are like any others.
         """
-        builder = PacketBuilder(self.plans, shapes)
+        builder = PacketBuilder(self.plans, shapes, sessions)
         topics = list(map(parse, messages.topics))
         wires = _decode_usual(messages, topics)
         plans, packets = self.plans.known, builder.packets
@@ -118,10 +120,12 @@ class RowDecoder:
         flags, payload = messages.flags[index], messages.payloads[index]
         if flags & FLAG_RETAIN:
             builder.retained += 1
+        elif topic is None and builder.sessions is not None and messages.topics[index].startswith(SPARKPLUG):
+            builder.sessions.add_message(builder, index, messages.topics[index], _too_large(payload) if flags & FLAG_TOO_LARGE else payload)
         elif topic is None:
             read_mapped(builder, index, self.mappings.claims(messages.topics[index]), messages)
         elif flags & FLAG_TOO_LARGE:
-            builder.refuse(index, topic, Reason.TOO_LARGE, f"over the limit of a payload; {len(payload)} bytes of it were kept")
+            builder.refuse(index, topic, Reason.TOO_LARGE, _too_large(payload).detail)
         elif topic.form == READINGS:
             _read_readings(builder, index, topic, payload)
         elif topic.form == SENML:
@@ -152,6 +156,10 @@ def read_mapped(builder: PacketBuilder, index: int, claims: Sequence[Claim], mes
     name = messages.topics[index].decode("utf-8", "backslashreplace")
     reason, detail = (wrong.reason, wrong.detail) if wrong else (Reason.UNMAPPED, f"no decoder for the topic {shown(name)}")
     builder.refuse(index, Topic(kind, device, MAPPED) if device else None, reason, detail)
+
+
+def _too_large(kept: bytes) -> Unreadable:
+    return Unreadable(Reason.TOO_LARGE, f"over the limit of a payload; {len(kept)} bytes of it were kept")
 
 
 def _decode_usual(messages: Messages, topics: Sequence[Topic | None]) -> Sequence[WireMessage | None]:

@@ -6,7 +6,7 @@ One place decides what a name, a unit and a time mean, so that no form of payloa
 import math
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from decoders.shapes import Shapes
 from decoders.topics import Topic
@@ -92,11 +92,18 @@ class Plans:
         return Plan((metric.name,), *factors, exact=False, state=False)
 
 
+class Sessions(Protocol):
+    """Those of devices whose messages mean something only after what they sent before."""
+
+    def add_message(self, builder: "PacketBuilder", index: int, topic: bytes, payload: bytes | Unreadable) -> None:
+        """Add what one message says; never raise. The payload is Unreadable where it was not kept."""
+
+
 class PacketBuilder:
     """Collects what the messages of one row say, in their order."""
 
-    def __init__(self, plans: Plans, shapes: Shapes | None = None) -> None:
-        self.plans, self.shapes = plans, shapes
+    def __init__(self, plans: Plans, shapes: Shapes | None = None, sessions: Sessions | None = None) -> None:
+        self.plans, self.shapes, self.sessions = plans, shapes, sessions
         self.changes: list[Change] = []
         self.packets: Packets = no_packets()
         self.refusals: list[Refusal] = []

@@ -15,6 +15,7 @@ from typing import Any
 from bytewax.operators import StatefulBatchLogic
 
 from decoders.decode import RowDecoder
+from decoders.edge_nodes import EdgeNodes, anew
 from decoders.mappings import NO_MAPPINGS, from_plain
 from decoders.shapes import Shapes
 from flows.gate import Gate
@@ -54,18 +55,21 @@ class Routes:
 
 
 class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
-    """The state is the registry in force, as its control record, the shapes of messages, and what the gate has counted."""
+    """The state is the registry in force, as its control record, the shapes of messages, what the gate has counted, and edge nodes."""
 
     def __init__(self, routes: Routes, resume_state: Any | None) -> None:
         self.routes = routes
         self.registry, self.decoder, self.packed = Registry(), RowDecoder(CATALOGUE), b""
         self.homes: Homes | None = None
         self.gate, self.shapes = Gate(), Shapes()
+        self.edge_nodes: EdgeNodes | None = None  # of Sparkplug, where these are listened to
         if resume_state is not None:
             if resume_state["registry"]:
                 self._put_in_force(zlib.decompress(resume_state["registry"]))
             self.gate.restore(resume_state.get("gate", (0, {})))
             self.shapes.restore(resume_state.get("shapes", []))
+            if resume_state.get("edge_nodes"):
+                self.edge_nodes = EdgeNodes.restore(resume_state["edge_nodes"])
 
     def on_batch(self, values: list[Row]) -> tuple[Sequence[Addressed], bool]:
         return [(shard_key(part.home), part) for row in values for part in self._on_row(row)], False
@@ -73,12 +77,13 @@ class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
     def _on_row(self, row: Row) -> Iterator[Part]:
         home, end = row.partition, row.offset + row.count
         if row.kind != RowKind.MESSAGES:
-            if row.kind == RowKind.CONTROL and read_record(row.body)["type"] == "registry":
-                self._put_in_force(row.body)
+            if row.kind == RowKind.CONTROL:
+                self._on_control(row.body)
             yield Part(home, home, row.offset, end, row.time_ms, row.kind, row.body, None, (), ())
             return
         messages = decode_messages(row.body)
-        decoded = self.gate.admit(messages, self.decoder.decode(messages, row.time_ms, self.shapes), row.time_ms)
+        decoded = self.decoder.decode(messages, row.time_ms, self.shapes, self.edge_nodes)
+        decoded = self.gate.admit(messages, decoded, row.time_ms)
         if self.homes is None:  # a key learns which partition it is from its first row
             self.homes = Homes(self.registry, row.partition, self.routes.partitions)
         whole = Part(home, home, row.offset, end, row.time_ms, row.kind, b"", decoded, messages.topics, messages.payloads)
@@ -86,6 +91,13 @@ class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
             yield whole
         else:
             yield from self.homes.split(whole, decoded)
+
+    def _on_control(self, body: bytes) -> None:
+        record = read_record(body)
+        if record["type"] == "registry":
+            self._put_in_force(body)
+        elif record["type"] == "listening" and "sparkplug" in record:
+            self.edge_nodes = anew(self.edge_nodes, record["sparkplug"]["kind"])
 
     def _put_in_force(self, body: bytes) -> None:
         record = read_record(body)
@@ -98,7 +110,8 @@ class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
         return [], False
 
     def snapshot(self) -> Any:
-        return {"registry": self.packed, "gate": self.gate.dump(), "shapes": self.shapes.dump()}
+        edge_nodes = None if self.edge_nodes is None else self.edge_nodes.snapshot()
+        return {"registry": self.packed, "gate": self.gate.dump(), "shapes": self.shapes.dump(), "edge_nodes": edge_nodes}
 
 
 class Homes:

@@ -10,6 +10,7 @@ from typing import Any
 from zlib import crc32
 
 from decoders.mappings import from_plain
+from decoders.sparkplug import parse_topic
 from decoders.topics import OWN_ALERTS, REMEMBERED_TOPICS, parse
 
 OWN = -1
@@ -58,6 +59,9 @@ class Router(dict[bytes, int]):
         if topic.startswith(OWN_ALERTS):
             return OWN
         parsed = parse(topic)
+        said = parse_topic(topic) if parsed is None else None
+        if said is not None:
+            return partition_of(said.node_name, self.partitions)  # one order of all that an edge node says of itself and its devices
         device = self._mappings.home(topic) if parsed is None else parsed.device
         if device is None:
             return crc32(topic) % self.partitions  # nobody's, or the message says whose: anywhere, but not all of them in one partition

@@ -61,9 +61,12 @@ def settings_record(settings: Settings) -> bytes:
     return _record("settings", settings._asdict())
 
 
-def listening_record() -> bytes:
-    """Return the control record that says: from here on readings are being listened for (again)."""
-    return _record("listening", {})
+def listening_record(sparkplug: str | None = None) -> bytes:
+    """Return the control record that says: from here on readings are being listened for (again).
+
+    With the kind that the devices of Sparkplug's edge nodes watch it says that these are listened for anew, and nothing is known of them.
+    """
+    return _record("listening", {} if sparkplug is None else {"sparkplug": {"kind": sparkplug}})
 
 
 def stopped_record() -> bytes:

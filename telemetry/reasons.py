@@ -23,3 +23,5 @@ class Reason(StrEnum):
     TOO_MANY_SERIES = "too_many_series"  # more different devices and metrics than a shard may hold
     TOO_LATE = "too_late"  # behind its series by more than the horizon
     FLOOD = "flood"  # more readings of a series than it may have: shed, only the counts stay
+    NO_SESSION = "no_session"  # of Sparkplug: no BIRTH certificate is known that says what this means
+    BAD_QUALITY = "bad_quality"  # the device itself says that the value is not to be used

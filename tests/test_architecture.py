@@ -35,6 +35,7 @@ HOMES = {
     "bytewax": {"flows", "cli"},
     "cbor2": {"decoders.senml"},
     "click": {"cli"},
+    "google": {"decoders.sparkplug"},  # protobuf, which comes with tahutils
     "jmespath": {"decoders"},
     "influxdb_client": {"sinks.influxdb"},
     "lark": {"rules"},

@@ -1,5 +1,7 @@
 """Routing: everything of one subject in one partition, today and in the next release."""
 
+from zlib import crc32
+
 from decoders.topics import REMEMBERED_TOPICS
 from ingest.routing import OWN, Router, partition_of, subjects_of
 
@@ -70,3 +72,11 @@ def test_the_memory_of_topics_is_bounded():
     router.update((b"%d" % number, 0) for number in range(REMEMBERED_TOPICS))
     assert router[b"one more"] in range(4)
     assert len(router) == 1
+
+
+def test_all_that_an_edge_node_says_is_in_one_partition():
+    """Its sequence numbers count over all its devices, and an alias of one is given in the certificate of another message."""
+    router = Router(1000, {})
+    topics = [f"spBv1.0/plant/{kind}/line-1{device}".encode() for kind, device in (("NBIRTH", ""), ("DDATA", "/a"), ("DDATA", "/b"))]
+    assert {router[topic] for topic in topics} == {partition_of("plant:line-1", 1000)}
+    assert router[b"spBv1.0/STATE/vitalane"] == crc32(b"spBv1.0/STATE/vitalane") % 1000, "what is no edge node's is where it was"
