@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from cli.asyncapi_alert import alert_schemas
 from decoders.schemas import senml_schema, wire_schemas
 from decoders.topics import KINDS, PREFIX, READINGS, SENML, STATUS
-from decoders.wire import OFFLINE, ONLINE, Sample, encode_batch, encode_reading, encode_values
+from decoders.wire import OFFLINE, ONLINE, Sample, encode_batch, encode_reading, encode_series, encode_values
 from telemetry.alert import AlertClass, AlertEvent, Evidence, Phase, Severity, alert_id, to_json
 
 EXAMPLE_MS = 1_763_674_000_123
@@ -97,6 +97,15 @@ CHANNELS: dict[str, Channel] = {
                 "several": _read(encode_values({"temperature": 4.2, "humidity": 40.1}, EXAMPLE_MS)),
                 "batch": _read(encode_batch([Sample("temperature", 4.2 + step / 10, EXAMPLE_MS + 1000 * step) for step in range(2)])),
             },
+        ),
+        series=ours(
+            "Series, version 2",
+            schema="WireSeries",
+            examples={
+                "uneven": _read(encode_series({"temperature": [4.2, 4.3], "humidity": [40.1, None]}, [EXAMPLE_MS, EXAMPLE_MS + 60_000])),
+                "even": {"v": 2, "time": EXAMPLE_MS, "every_ms": 1000, "values": {"spo2": [97, 96, 96]}},
+            },
+            summary="Several readings of each metric, as of a backlog.",
         ),
     ),
     SENML: _from_device(

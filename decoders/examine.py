@@ -8,11 +8,12 @@ from typing import Any
 
 from decoders.packets import PacketBuilder, Run, Unreadable, event_time, shown
 from decoders.topics import Topic
-from decoders.wire import MAX_READINGS, VERSION, WireMessage, WireReading
+from decoders.versions import KEYS, NEWEST, READING_KEYS, upcast
+from decoders.wire import MAX_READINGS, VERSION
 from telemetry.reasons import Reason
 
-MESSAGE_KEYS = frozenset(WireMessage.__struct_fields__)
-READING_KEYS = frozenset(WireReading.__struct_fields__)
+MAX_UNKNOWN = 20  # keys of one message that are named
+LONGEST_STEP_MS = 366 * 86_400_000
 
 
 def examine(builder: PacketBuilder, index: int, topic: Topic, payload: bytes) -> None:
@@ -39,12 +40,13 @@ def read_json(payload: bytes) -> Any:
         raise Unreadable(Reason.MALFORMED, "a number with too many digits") from None
 
 
-def check_version(version: object) -> None:
-    """Raise Unreadable unless this is the version that we read."""
+def check_version(version: object, newest: int = VERSION) -> int:
+    """Return a version that we read. Raises Unreadable where it is none."""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise Unreadable(Reason.WRONG_TYPE, "v is no version number")
-    if version != VERSION:
-        raise Unreadable(Reason.UNSUPPORTED_VERSION, f"v is {version if version < 2**63 else 'too large'}; this reads {VERSION}")
+    if version > newest:
+        raise Unreadable(Reason.UNSUPPORTED_VERSION, f"v is {version if version < 2**63 else 'too large'}; this reads up to {newest}")
+    return version
 
 
 def check_device(device: object, topic: Topic) -> None:
@@ -60,36 +62,66 @@ def check_device(device: object, topic: Topic) -> None:
 def _message(builder: PacketBuilder, index: int, topic: Topic, document: Any) -> None:
     if not isinstance(document, dict):
         raise Unreadable(Reason.WRONG_TYPE, "the payload is no JSON object")
-    check_version(document.get("v", VERSION))  # first: a later version may have keys that this one does not know
-    _check_keys(document, MESSAGE_KEYS)
+    version = check_version(document.get("v", VERSION), NEWEST)  # first: a later version may have keys that this one does not know
     check_device(document.get("device"), topic)
-    forms = [form for form in ("metric", "values", "readings") if document.get(form) is not None]
-    if len(forms) != 1:
-        raise Unreadable(Reason.WRONG_TYPE, "exactly one of metric, values and readings says what was measured")
-    own = [key for key in ("value", "unit") if document.get(key) is not None]
     run = Run(builder, index, topic)
-    if forms == ["metric"]:
-        _reading(run, document)
-    elif own:
-        raise Unreadable(Reason.WRONG_TYPE, f"{own[0]} belongs to a metric, not to {forms[0]}")
-    elif forms == ["values"]:
-        _values(run, document["values"], _time(document))
-    elif document.get("time") is not None:
-        raise Unreadable(Reason.WRONG_TYPE, "with readings, each reading has its own time")
-    else:
+    unknown = _unknown(document, KEYS[version])
+    for error, name in unknown:
+        run.refuse(error, name)
+    document = upcast(document, version)
+    if (document.get("values") is None) == (document.get("readings") is None):
+        raise Unreadable(Reason.WRONG_TYPE, "exactly one of values and readings says what was measured")
+    if document.get("readings") is not None:
+        if any(document.get(key) is not None for key in ("time", "times", "every_ms", "units")):
+            raise Unreadable(Reason.WRONG_TYPE, "with readings, each reading has its own time and unit")
         _readings(run, document["readings"])
+    else:
+        _values(run, document)
     run.close()
 
 
-def _values(run: Run, values: object, time_ms: int) -> None:
+def _values(run: Run, document: dict[str, Any]) -> None:
+    """Read metrics of one time, or series of them: lists of one length with `times`, or with `time` and `every_ms`."""
+    values, units = document["values"], document.get("units") or {}
     if not isinstance(values, dict):
         raise Unreadable(Reason.WRONG_TYPE, "values is no object")
     if not values:
         raise Unreadable(Reason.WRONG_TYPE, "values is empty")
-    if len(values) > MAX_READINGS:
+    if not isinstance(units, dict) or not all(isinstance(unit, str) for unit in units.values()):
+        raise Unreadable(Reason.WRONG_TYPE, "units is no object of texts")
+    lengths = {len(value) for value in values.values() if isinstance(value, list)}
+    if sum(len(value) if isinstance(value, list) else 1 for value in values.values()) > MAX_READINGS:
         raise Unreadable(Reason.TOO_LARGE, f"more than {MAX_READINGS} readings in one message")
-    for name, value in values.items():
-        run.add(name, value, None, time_ms)
+    if not lengths:
+        if document.get("times") is not None or document.get("every_ms") is not None:
+            raise Unreadable(Reason.WRONG_TYPE, "times and every_ms belong to lists of values")
+        time_ms = _time(document)
+        for name, value in values.items():
+            run.add(name, value, units.get(name), time_ms)
+        return
+    if len(lengths) > 1 or not all(isinstance(value, list) for value in values.values()):
+        raise Unreadable(Reason.WRONG_TYPE, "the lists of values are not of one length")
+    _series(run, values, units, _times(document, lengths.pop()))
+
+
+def _series(run: Run, values: dict[str, list[Any]], units: dict[str, str], times_ms: list[int]) -> None:
+    for number, time_ms in enumerate(times_ms):
+        for name, series in values.items():
+            if series[number] is not None:  # null: not measured then
+                run.add(name, series[number], units.get(name), time_ms)
+
+
+def _times(document: dict[str, Any], length: int) -> list[int]:
+    """Return the time of each element of lists of a length."""
+    times, every_ms = document.get("times"), document.get("every_ms")
+    if times is not None:
+        if document.get("time") is not None or every_ms is not None or not isinstance(times, list) or len(times) != length:
+            raise Unreadable(Reason.WRONG_TYPE, "times is no list of as many times as there are values, or stands beside time or every_ms")
+        return [_time({"time": time}) for time in times]
+    if document.get("time") is None or isinstance(every_ms, bool) or not isinstance(every_ms, int) or not 0 < every_ms <= LONGEST_STEP_MS:
+        raise Unreadable(Reason.WRONG_TYPE, "lists of values need times, or time and every_ms")
+    first_ms = _time(document)
+    return [event_time(first_ms + number * every_ms) for number in range(length)]
 
 
 def _readings(run: Run, readings: object) -> None:
@@ -99,19 +131,20 @@ def _readings(run: Run, readings: object) -> None:
         raise Unreadable(Reason.WRONG_TYPE, "readings is empty")
     if len(readings) > MAX_READINGS:
         raise Unreadable(Reason.TOO_LARGE, f"more than {MAX_READINGS} readings in one message")
+    told: set[str] = set()
     for reading in readings:
+        if not isinstance(reading, dict):
+            run.refuse(Unreadable(Reason.WRONG_TYPE, "an element of readings is no object"), "reading")
+            continue
+        for unknown, name in _unknown(reading, READING_KEYS):
+            if name not in told and len(told) < MAX_UNKNOWN:  # once a message, not once a reading
+                told.add(name)
+                run.refuse(unknown, name)
         try:
-            _element(run, reading)
+            _reading(run, reading)
         except Unreadable as error:
-            name = reading.get("metric") if isinstance(reading, dict) else None
-            run.refuse(error, name if isinstance(name, str) else "reading")
-
-
-def _element(run: Run, reading: object) -> None:
-    if not isinstance(reading, dict):
-        raise Unreadable(Reason.WRONG_TYPE, "an element of readings is no object")
-    _check_keys(reading, READING_KEYS)
-    _reading(run, reading)
+            metric = reading.get("metric")
+            run.refuse(error, metric if isinstance(metric, str) else "reading")
 
 
 def _reading(run: Run, reading: dict[str, Any]) -> None:
@@ -132,7 +165,7 @@ def _time(document: dict[str, Any]) -> int:
     return event_time(time)
 
 
-def _check_keys(document: dict[str, Any], known: frozenset[str]) -> None:
-    for key in document:
-        if key not in known:
-            raise Unreadable(Reason.WRONG_TYPE, f"{shown(key)} is no key of this form")
+def _unknown(document: dict[str, Any], known: frozenset[str]) -> list[tuple[Unreadable, str]]:
+    """Return what a form does not have; the rest of the message is read."""
+    extra = [key for key in document if key not in known][:MAX_UNKNOWN]
+    return [(Unreadable(Reason.UNKNOWN_FIELD, f"{shown(key)} is no key of this form"), key) for key in extra]

@@ -6,7 +6,8 @@ import msgspec
 
 from decoders.packets import EARLIEST_MS, LATEST_MS
 from decoders.senml import LABELS, MAX_UPDATE_S, VERSION
-from decoders.wire import MAX_READINGS, WireMessage, WireReading, WireStatus
+from decoders.versions import NEWEST
+from decoders.wire import MAX_READINGS, WireMessage, WireReading, WireSeries, WireStatus
 from decoders.wire import VERSION as WIRE_VERSION
 from telemetry.metrics import UNITS
 
@@ -26,6 +27,7 @@ _FORMS: tuple[dict[str, Any], ...] = (
     {"readings": "array"},
 )
 """What says what was measured: exactly one of these is there."""
+_SERIES_FORMS = {"values": "object", "readings": "array"}
 
 _SENML_TYPES = {"bver": "integer", "vb": "boolean"} | dict.fromkeys(("bn", "bu", "n", "u", "vs", "vd"), "string")
 _SENML_WORDS = {
@@ -48,8 +50,8 @@ _SENML_WORDS = {
 
 
 def wire_schemas() -> dict[str, Any]:
-    """Return the schemas of our JSON by the names of its types: `WireMessage`, `WireReading`, `WireStatus`."""
-    _, schemas = msgspec.json.schema_components([WireMessage, WireReading, WireStatus], ref_template=REFERENCE)
+    """Return the schemas of our JSON by the names of its types: `WireMessage`, `WireSeries`, `WireReading`, `WireStatus`."""
+    _, schemas = msgspec.json.schema_components([WireMessage, WireReading, WireSeries, WireStatus], ref_template=REFERENCE)
     for schema in schemas.values():
         if "v" in schema["properties"]:
             schema["properties"]["v"] = {"const": WIRE_VERSION, "default": WIRE_VERSION}
@@ -60,6 +62,8 @@ def wire_schemas() -> dict[str, Any]:
     message = schemas["WireMessage"]
     message["oneOf"] = [{"required": list(keys), "properties": {key: {"type": kind} for key, kind in keys.items()}} for keys in _FORMS]
     message["properties"]["readings"]["anyOf"][0] |= {"minItems": 1, "maxItems": MAX_READINGS}
+    schemas["WireSeries"]["properties"]["v"] = {"const": NEWEST}
+    schemas["WireSeries"]["oneOf"] = [{"required": [key], "properties": {key: {"type": kind}}} for key, kind in _SERIES_FORMS.items()]
     schemas["WireStatus"]["properties"]["status"] = {"enum": ["online", "offline"]}
     return dict(sorted(schemas.items()))
 

@@ -1,10 +1,10 @@
-"""Our own JSON, version 1: the form on the wire as types, and the encoders that devices and simulators use.
+"""Our own JSON on the wire: its forms as types, and the encoders that devices and simulators use.
 
-Unknown keys are refused, so that a misspelt `vlaue` is quarantined and not read as a reading without one. Grows by optional keys only;
-a change that an old reader would misread is a new `v`.
+A key that a form does not have is quarantined by its name, and the rest of the message is read. A version grows by optional keys only; a
+change that an old reader would misread is a new `v` (`decoders/versions.py`). Version 1 is the fast path.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -38,6 +38,19 @@ class WireMessage(msgspec.Struct, forbid_unknown_fields=True):
     value: float | bool | None = None
     unit: str | None = None
     values: dict[str, float | bool] | None = None  # several metrics at one time, in the catalogue's units
+    readings: list[WireReading] | None = None
+
+
+class WireSeries(msgspec.Struct, forbid_unknown_fields=True):
+    """A message of version 2: metrics of one time, or series of them, with their units; or `readings` as in version 1."""
+
+    v: int
+    device: str | None = None
+    time: int | str | None = None  # of the values; with `every_ms`, of the first of each list
+    times: list[int | str] | None = None  # of each element of the lists
+    every_ms: int | None = None
+    values: dict[str, float | bool | list[float | bool | None]] | None = None  # null: not measured then
+    units: dict[str, str] | None = None  # absent: the catalogue's
     readings: list[WireReading] | None = None
 
 
@@ -78,6 +91,11 @@ def encode_values(values: Mapping[str, float], time_ms: int | None = None) -> by
 def encode_batch(samples: Iterable[Sample]) -> bytes:
     """Return a message with a batch of readings, each with its own time."""
     return _encode({"v": VERSION, "readings": [_reading(s.metric, s.value, s.time_ms, s.unit) for s in samples]})
+
+
+def encode_series(values: Mapping[str, Sequence[float | None]], times_ms: Sequence[int]) -> bytes:
+    """Return a message of version 2 with series of metrics in the catalogue's units, as of a backlog; None where nothing was measured."""
+    return _encode({"v": 2, "times": list(times_ms), "values": {name: list(series) for name, series in values.items()}})
 
 
 def _reading(metric: str, value: float, time_ms: int | None, unit: str | None) -> dict[str, object]:

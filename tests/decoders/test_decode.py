@@ -84,7 +84,6 @@ BAD = {
     b'{"metric":"temperature","value":"4"}': Reason.WRONG_TYPE,
     b'{"metric":"temperature","value":true}': Reason.WRONG_TYPE,
     b'{"metric":1,"value":1}': Reason.WRONG_TYPE,
-    b'{"metric":"temperature","vlaue":4}': Reason.WRONG_TYPE,
     b'{"metric":"temperature","value":4,"unit":1}': Reason.WRONG_TYPE,
     b'{"metric":"temperature","value":4,"time":1.5}': Reason.WRONG_TYPE,
     b'{"metric":"temperature","value":4,"time":true}': Reason.WRONG_TYPE,
@@ -95,8 +94,21 @@ BAD = {
     b'{"readings":[]}': Reason.WRONG_TYPE,
     b'{"readings":[{"metric":"temperature","value":4}],"time":1763674000000}': Reason.WRONG_TYPE,
     b'{"v":0,"metric":"temperature","value":4}': Reason.WRONG_TYPE,
-    b'{"v":2,"metric":"temperature","value":4}': Reason.UNSUPPORTED_VERSION,
-    b'{"v":2,"shape":"unknown to us"}': Reason.UNSUPPORTED_VERSION,
+    b'{"v":3,"metric":"temperature","value":4}': Reason.UNSUPPORTED_VERSION,
+    b'{"v":3,"shape":"unknown to us"}': Reason.UNSUPPORTED_VERSION,
+    b'{"metric":"temperature","value":[4]}': Reason.WRONG_TYPE,
+    b'{"v":2}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":4},"every_ms":1000}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":[4]}}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":[4,5]},"times":[1763674000000]}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":[4],"humidity":3},"times":[1763674000000]}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":[4],"humidity":[3,4]},"times":[1763674000000]}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":[4]},"time":1763674000000,"every_ms":0}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":[4]},"time":1763674000000,"every_ms":true}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":4},"units":{"temperature":1}}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":4},"readings":[{"metric":"temperature","value":4}]}': Reason.WRONG_TYPE,
+    b'{"v":2,"values":{"temperature":[4,4]},"time":253402300799000,"every_ms":1000000}': Reason.IMPOSSIBLE_TIME,
+    b'{"v":2,"values":{"temperature":[' + b"4," * 10_000 + b'4]},"time":1763674000000,"every_ms":1}': Reason.TOO_LARGE,
     b'{"device":"d2","metric":"temperature","value":4}': Reason.DEVICE_MISMATCH,
     b'{"metric":"temperature","value":4,"time":0}': Reason.IMPOSSIBLE_TIME,
     b'{"metric":"temperature","value":4,"time":-1}': Reason.IMPOSSIBLE_TIME,
@@ -151,12 +163,12 @@ def test_one_bad_reading_does_not_cost_the_others_of_its_message():
         ]
     }
     decoded = decode([json.dumps(batch).encode(), b'{"values":{"temperature":null,"humidity":50,"temprature":1,"light":true}}'])
-    assert decoded.packets.metrics == [("temperature", "humidity"), ("humidity",)]
+    assert decoded.packets.metrics == [("temperature", "humidity"), ("humidity",), ("humidity",)]
     assert [(refusal.message, refusal.metric, refusal.reason) for refusal in decoded.refusals] == [
         (0, "temperature", Reason.WRONG_TYPE),
         (0, "temprature", Reason.UNKNOWN_METRIC),
         (0, "reading", Reason.WRONG_TYPE),
-        (0, "humidity", Reason.WRONG_TYPE),
+        (0, "colour", Reason.UNKNOWN_FIELD),
         (0, "humidity", Reason.IMPOSSIBLE_TIME),
         (1, "temperature", Reason.WRONG_TYPE),
         (1, "temprature", Reason.UNKNOWN_METRIC),

@@ -13,7 +13,7 @@ from journal.messages import encode_messages
 from journal.rows import Row, RowKind
 from rules.control import registry_record
 from rules.registry import Registry
-from telemetry.metrics import CATALOGUE, Metric
+from telemetry.metrics import Metric
 from telemetry.routing import partition_of
 
 NOW_MS, PARTITIONS, OWN = 1_763_000_000_000, 4, 1
@@ -133,15 +133,14 @@ def test_the_registry_in_force_outlives_the_process():
     assert contents(routed(row((HERE, reading(1.0))), state=Routes(PARTITIONS).build(None).snapshot())[0])
 
 
-def test_partitions_share_one_catalogue():
-    """A row decoder is made for one catalogue, and remembers what it worked out: with one each, every row would begin anew."""
+def test_partitions_share_one_decoder():
+    """It remembers what it worked out: with one each, every partition would work it out anew."""
     routes = Routes(PARTITIONS)
     logics = [routes.build(None) for _ in range(2)]
-    assert logics[0].catalogue is logics[1].catalogue is CATALOGUE
     for logic in logics:
         logic.on_batch([control(registry_record([], [OWN_METRIC]))])
-    assert logics[0].catalogue is logics[1].catalogue
-    assert "humming" in logics[0].catalogue
+    assert logics[0].decoder is logics[1].decoder
+    assert "humming" in logics[0].decoder.catalogue
 
 
 assignments = st.lists(
