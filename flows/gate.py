@@ -56,7 +56,11 @@ class Gate:
             self.brought[topic] += 1
             if self.brought[topic] > self.most_of.get(devices.get(index, ("", ""))[1], self.most):
                 shut.add(index)
-        return _shed(decoded, Reason.FLOOD, lambda message, _device: message in shut) if shut else decoded
+        if not shut:
+            return decoded
+        return _shed(decoded, Reason.FLOOD, lambda message, _device: message in shut)._replace(
+            statuses=decoded.statuses
+        )  # these cost little
 
     def _size(self, messages: Messages, decoded: Decoded) -> Decoded:
         sizes = {index: len(payload) for index, payload in enumerate(messages.payloads)}
@@ -112,6 +116,7 @@ def _parted(decoded: Decoded, out: Callable[[int, str], bool]) -> tuple[Decoded,
             refusals=[item for item in decoded.refusals if out(item.message, item.device) == leaving],
             statuses=[item for item in decoded.statuses if out(item.message, item.device) == leaving],
             changes=[item for item in decoded.changes if out(item.message, item.device) == leaving],
+            promises=[item for item in decoded.promises if out(item.message, item.device) == leaving],
         )
         for leaving in (False, True)
     ]
@@ -125,7 +130,10 @@ def _shed(decoded: Decoded, reason: Reason, out: Callable[[int, str], bool]) -> 
     first: dict[tuple[str, str], int] = {}
     packets = left.packets
     rows = zip(packets.message, packets.kinds, packets.devices, map(len, packets.metrics), strict=True)
-    for message, kind, device, number in (*rows, *((item.message, item.kind, item.device, 1) for item in left.refusals)):
+    singly = [
+        (item.message, item.kind, item.device, 1) for item in (*left.refusals, *(left.statuses if reason is not Reason.FLOOD else ()))
+    ]
+    for message, kind, device, number in (*rows, *singly):
         numbers[kind, device] += number
         first.setdefault((kind, device), message)
     return kept._replace(shed=[*kept.shed, *(Shed(first[whose], reason, *whose, number) for whose, number in numbers.items())])

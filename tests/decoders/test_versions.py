@@ -10,11 +10,11 @@ from decoders.packets import Unreadable
 from decoders.versions import KEYS, NEWEST, UPCASTERS, upcast
 from decoders.wire import WireMessage, WireSeries, encode_series
 from telemetry.reasons import Reason
-from tests.decoders.reading import Told, read, refused, told, written
+from tests.decoders.reading import Told, decoder, read, refused, told
 
 TOPIC = "vitalane/v1/shipment/d1/readings"
 T = 1_763_674_000_000
-OURS = written("mappings: [{name: unused, topic: unused/{device}}]")
+OURS = decoder()
 
 
 def said(document: object) -> list[tuple[str, float, int | None]]:
