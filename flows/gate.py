@@ -58,9 +58,9 @@ class Gate:
                 shut.add(index)
         if not shut:
             return decoded
-        return _shed(decoded, Reason.FLOOD, lambda message, _device: message in shut)._replace(
-            statuses=decoded.statuses
-        )  # these cost little
+        statuses = decoded.statuses  # they cost little, and who is gone must be known
+        kept = _shed(decoded._replace(statuses=[]), Reason.FLOOD, lambda message, _device: message in shut)
+        return kept._replace(statuses=statuses)
 
     def _size(self, messages: Messages, decoded: Decoded) -> Decoded:
         sizes = {index: len(payload) for index, payload in enumerate(messages.payloads)}
@@ -130,9 +130,8 @@ def _shed(decoded: Decoded, reason: Reason, out: Callable[[int, str], bool]) -> 
     first: dict[tuple[str, str], int] = {}
     packets = left.packets
     rows = zip(packets.message, packets.kinds, packets.devices, map(len, packets.metrics), strict=True)
-    singly = [
-        (item.message, item.kind, item.device, 1) for item in (*left.refusals, *(left.statuses if reason is not Reason.FLOOD else ()))
-    ]
+    singly = [(item.message, item.kind, item.device, 1) for item in left.refusals]
+    singly += [(item.message, item.kind, item.device, 1) for item in left.statuses]
     for message, kind, device, number in (*rows, *singly):
         numbers[kind, device] += number
         first.setdefault((kind, device), message)

@@ -8,7 +8,10 @@ import click
 import pytest
 
 from cli.main import program
+from cli.registry import RegistryModel
 from decoders.decode import decode_row
+from decoders.mapping_model import MappingsModel
+from documents import parse
 from journal.messages import decode_messages, encode_messages
 from rules.document import load_rules
 from sinks.points import MEASUREMENTS
@@ -112,6 +115,12 @@ def test_every_measurement_is_documented():
 def test_every_command_is_documented():
     documented = re.findall(r"`vitalane ([a-z ]+)`", "".join(row[0] for row in table("Commands")))
     assert sorted(documented) == sorted(" ".join(words) for words in commands(program))
+
+
+@pytest.mark.parametrize(("title", "model"), [("Messages of other makes", MappingsModel), ("The registry", RegistryModel)])
+def test_an_example_of_a_document_is_right(title, model):
+    [text] = re.findall(r"^```yaml\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
+    parse(text, title, model)
 
 
 def examples() -> Iterator[tuple[str, str]]:
