@@ -7,7 +7,7 @@ from telemetry.readings import Change, Decoded, Refusal, Shed, no_packets
 from telemetry.reasons import Reason
 from tests.rules.stream import Shard
 
-RULES = "rules: [{id: warm, applies_to: {kind: shipment}, when: temperature > 8 Cel}]"
+RULES = "rules: [{id: warm, applies_to: {kind: shipment}, when: temperature > 8 Cel, severity: warning}]"
 KNOWN = [{"device": "d1", "subject": "crate-1", "kind": "shipment", "tags": {"product": "vaccine"}}]
 
 
