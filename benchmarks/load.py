@@ -1,4 +1,4 @@
-"""A load that is not the bottleneck: pre-encoded QoS 1 PUBLISH packets over a raw socket, PUBACKs counted by their bytes.
+"""A load that is not the bottleneck: QoS 1 PUBLISH packets, encoded before (simulators/packets.py).
 
     packets = encode((topic, payload) for ...)
     with broker(directory) as port, Publisher(port) as publisher:
@@ -8,7 +8,6 @@
 `broker` starts Mosquitto on the loopback without limits of its own: the thing measured must be what stands behind it.
 """
 
-import select
 import shutil
 import socket
 import subprocess
@@ -20,8 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from simulators.packets import IDENTIFIERS, Account, Connection, publish
+
 CHUNK_BYTES = 65_536
-PUBACK_BYTES = 4
 
 MOSQUITTO_CONF = """listener {port} 127.0.0.1
 allow_anonymous true
@@ -46,54 +46,21 @@ class Packets(NamedTuple):
 def encode(messages: Iterable[tuple[bytes, bytes]], *, qos: int = 1, retain: bool = False) -> Packets:
     """Return the PUBLISH packets of (topic, payload), packet ids counting up and around."""
     parts, ends, at = [], array("Q"), 0
-    head = 0x30 | qos << 1 | retain
     for number, (topic, payload) in enumerate(messages):
-        packet_id = (number % 65_535 + 1).to_bytes(2, "big") if qos else b""
-        body = b"".join((len(topic).to_bytes(2, "big"), topic, packet_id, payload))
-        packet = bytes([head]) + encode_length(len(body)) + body
+        packet = publish(topic, payload, number % IDENTIFIERS + 1 if qos else 0, retain=retain)
         parts.append(packet)
         at += len(packet)
         ends.append(at)
     return Packets(b"".join(parts), ends)
 
 
-def encode_length(length: int) -> bytes:
-    """Return MQTT's variable byte integer."""
-    encoded = bytearray()
-    while True:
-        length, low = length >> 7, length & 127
-        encoded.append(low | 128 if length else low)
-        if not length:
-            return bytes(encoded)
-
-
 class Publisher:
     """One MQTT 3.1.1 connection that only publishes; at most `window` messages are unacknowledged."""
 
-    def __init__(
-        self,
-        port: int,
-        *,
-        host: str = "127.0.0.1",
-        client_id: str = "load",
-        user: str = "",
-        password: str = "",
-        window: int = 20_000,
-        keepalive_s: int = 0,
-    ) -> None:
+    def __init__(self, port: int, *, client_id: str = "load", user: str = "", password: str = "", window: int = 20_000) -> None:
         self.window = window
         self.acknowledged = 0
-        self._rest = 0  # bytes of a PUBACK of which the others have come
-        self.sock = socket.create_connection((host, port))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        texts = [client_id, *([user, password] if user else [])]
-        body = b"\x00\x04MQTT\x04" + bytes([0xC2 if user else 0x02]) + keepalive_s.to_bytes(2, "big")
-        body += b"".join(len(text.encode()).to_bytes(2, "big") + text.encode() for text in texts)
-        self.sock.sendall(b"\x10" + encode_length(len(body)) + body)
-        answer = self.sock.recv(4)
-        if answer[:2] != b"\x20\x02" or answer[3]:
-            raise ConnectionError(f"the broker answered CONNECT with {answer.hex()}")
-        self.sock.setblocking(False)
+        self._connection = Connection("127.0.0.1", port, Account(client_id, user or None, password))
 
     def blast(self, packets: Packets, first: int = 0, last: int | None = None, *, acknowledged: bool = True) -> float:
         """Publish messages `first` to `last` as fast as it goes; return the seconds to the last PUBACK (or, told so, to the last byte)."""
@@ -104,19 +71,14 @@ class Publisher:
         while done < last:
             allowed = min(last, first + self.acknowledged - base + self.window) if acknowledged else last
             if done < allowed:
-                stop = min(ends[allowed - 1], at + CHUNK_BYTES)
-                try:
-                    at += self.sock.send(view[at:stop])
-                except BlockingIOError:
-                    self._wait(writable=True)
+                at += self._send(view[at : min(ends[allowed - 1], at + CHUNK_BYTES)])
                 while done < last and ends[done] <= at:
                     done += 1
             else:
-                self._wait(writable=False)
+                self._connection.wait(1.0)
             self._count()
-        while acknowledged and self.acknowledged - base < last - first:
-            self._wait(writable=False)
-            self._count()
+        if acknowledged:
+            self._settle(base + last - first)
         return time.perf_counter() - started
 
     def pace(self, packets: Packets, per_second: float, first: int = 0, last: int | None = None) -> "array[int]":
@@ -134,20 +96,13 @@ class Publisher:
             sent.append(time.time_ns())
             at, stop = ends[number - 1] if number else 0, ends[number]
             while at < stop:
-                try:
-                    at += self.sock.send(view[at:stop])
-                except BlockingIOError:
-                    self._wait(writable=True)
-                    self._count()
-        while self.acknowledged - base < last - first:
-            self._wait(writable=False)
-            self._count()
+                at += self._send(view[at:stop])
+                self._count()
+        self._settle(base + last - first)
         return sent
 
     def close(self) -> None:
-        self.sock.setblocking(True)
-        self.sock.sendall(b"\xe0\x00")
-        self.sock.close()
+        self._connection.close()
 
     def __enter__(self) -> "Publisher":
         return self
@@ -155,19 +110,19 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _wait(self, *, writable: bool) -> None:
-        select.select([self.sock], [self.sock] if writable else [], [], 1.0)
+    def _send(self, view: memoryview) -> int:
+        taken = self._connection.send(view)
+        if not taken:
+            self._connection.wait(1.0, writable=True)
+        return taken
+
+    def _settle(self, acknowledged: int) -> None:
+        while self.acknowledged < acknowledged:
+            self._connection.wait(1.0)
+            self._count()
 
     def _count(self) -> None:
-        try:
-            data = self.sock.recv(CHUNK_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            raise ConnectionError("the broker closed the connection of the load")
-        self._rest += len(data)
-        self.acknowledged += self._rest // PUBACK_BYTES
-        self._rest %= PUBACK_BYTES
+        self.acknowledged += self._connection.acknowledged().size
 
 
 def find_mosquitto() -> str:

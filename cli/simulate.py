@@ -14,10 +14,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from cli.configuration import Configuration, read_configuration
 from cli.options import DurationType
 from cli.settings import Settings
+from cli.simulate_load import run_load
 from cli.stopping import stop_on_signals
 from documents import Tree, parse
 from simulators import pace
 from simulators.feeds import Feed, WorldSource, start_for
+from simulators.load import MOST_READINGS, Plan
 from simulators.patient import Patients
 from simulators.publish import Broker, Publisher
 from simulators.replay import ReplaySource, rows, scan, shift_to_now
@@ -98,6 +100,41 @@ def replay(publisher: Any, file: Path, speed: float, kind: str, shift: bool) -> 
     shift_ms = shift_to_now(span, speed, utc_now_ms()) if shift else 0
     feed = Feed(ReplaySource(rows(file, kind=kind), kind=kind, shift_ms=shift_ms), speed, never_ahead=shift)
     play([feed], publisher(), None)
+
+
+@simulate.command()
+@click.option("--devices", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="How many vehicles.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), default=20_000, show_default=True, help="Messages a second, of all.")
+@click.option("--for", "duration_ms", type=DurationType(), default="60s", show_default=True, help="How long.")
+@click.option("--clients", type=click.IntRange(1, 256), help="Connections, instead of those of `simulate`.")
+@click.option("--qos", type=click.IntRange(0, 1), help="Instead of that of `simulate`.")
+@click.option(
+    "--readings-per-message", "readings", type=click.IntRange(1, MOST_READINGS), default=6, show_default=True, help="What a message holds."
+)
+@seed_option
+@click.option("--json", "as_json", is_flag=True, help="Print the figures for machines.")
+@click.pass_context
+def load(
+    ctx: click.Context,
+    *,
+    devices: int,
+    rate: float,
+    duration_ms: int,
+    clients: int | None,
+    qos: int | None,
+    readings: int,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Publish at a rate, come what may, and tell how long acknowledgements took.
+
+    A message is due at its time, whatever became of those before it, and its latency counts from then. Speaks MQTT 3.1.1. Exits with 1
+    where more than 2 % of the rate was missed or a message was not acknowledged.
+    """
+    assert ctx.parent is not None
+    asked = ctx.parent.params
+    plan = Plan(devices, rate, duration_ms / 1000, asked["qos"] if qos is None else qos, clients or asked["clients"], readings, seed)
+    return run_load(ctx.obj().broker, plan, _shown(plan.duration_s), as_json=as_json)
 
 
 def _start(speed: float, duration_ms: int | None) -> int:

@@ -1,4 +1,5 @@
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,40 @@ def test_ctrl_c_stops_a_simulator_in_order(configuration: str) -> None:
         simulator.says("broker_connected")
         assert simulator.stop() == 0
     assert "acknowledged" in simulator.lines[-1]
+
+
+def test_a_load_tells_its_rate_and_its_latencies(configuration: str) -> None:
+    command = ("simulate", "-c", configuration, "load", "--devices", "200", "--rate", "1000", "--for", "1s", "--clients", "2")
+    ended = vitalane(*command)
+    assert ended.returncode == 0, ended.stderr
+    assert "1000 messages due, 1000 sent, 1000 acknowledged" in ended.stdout
+    assert all(name in ended.stdout for name in ("p50", "p90", "p99 ", "p99.9", "max"))
+    figures = json.loads(vitalane(*command, "--readings-per-message", "2", "--json").stdout)
+    assert (figures["due"], figures["acknowledged"], figures["clients"], figures["readings_per_message"]) == (1000, 1000, 2, 2)
+    assert figures["latency_ms"]["p50"] <= figures["latency_ms"]["p99.9"] <= figures["latency_ms"]["max"]
+    assert figures["faults"] == []
+
+
+def test_a_load_that_misses_its_rate_fails(configuration: str) -> None:
+    ended = vitalane("simulate", "-c", configuration, "load", "--rate", "900000", "--for", "300ms")
+    assert ended.returncode == 1
+    assert "900000/s was missed by" in ended.stderr
+    assert "messages due" in ended.stdout
+
+
+def test_ctrl_c_ends_a_load_with_its_summary(configuration: str) -> None:
+    with Running("simulate", "-c", configuration, "load", "--rate", "500", "--for", "10min") as running:
+        running.says("broker_connected")
+        assert running.stop(signal.SIGINT) == 0
+    assert any("messages due" in line for line in running.lines)
+    assert any("latency" in line for line in running.lines)
+
+
+@pytest.mark.parametrize(("options", "sentence"), [(("--devices", "1", "--rate", "1001"), "does not fit"), (("--qos", "2"), "qos")])
+def test_a_load_that_is_none_is_refused(configuration: str, options: tuple[str, ...], sentence: str) -> None:
+    ended = vitalane("simulate", "-c", configuration, "load", *options)
+    assert ended.returncode == 2
+    assert sentence in ended.stderr
 
 
 def test_a_wrong_password_is_one_sentence(configuration: str) -> None:

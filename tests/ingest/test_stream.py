@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.load import encode_length
 from decoders.decode import FLAG_TOO_LARGE, KEPT_OF_TOO_LARGE
 from ingest.stream import BEGINNING_BYTES, PROPERTY_BYTES, TOPIC_BYTES, ProtocolError, PublishStream, encode_acks
 from journal.messages import FLAG_DUP, FLAG_RETAIN
+from simulators.packets import encode_length
 
 TOPIC = b"vitalane/v1/shipment/d1/readings"
 MAX_PAYLOAD = 2000

@@ -2,11 +2,8 @@
 
 import json
 import threading
-import time
 from collections import defaultdict
-from itertools import count
 
-import paho.mqtt.client as mqtt
 import pytest
 
 from simulators.faults import Message
@@ -20,68 +17,11 @@ from simulators.shipment import Shipments
 from telemetry.clock import utc_now_ms
 from telemetry.errors import Rejected, Transient, VitalaneError
 from tests import tools
+from tests.simulators.listening import address, until
 
 WAIT_S = 20
-NUMBERS = count()
 
 pytestmark = pytest.mark.servers
-
-
-class Listener:
-    """A plain paho subscriber: what a broker gives to anybody."""
-
-    def __init__(self, broker, pattern="vitalane/v1/#", qos=1):
-        self.messages = []
-        self._subscribed = threading.Event()
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"listener-{next(NUMBERS)}", clean_session=False)
-        self._client.username_pw_set(broker.user, broker.password)
-        self._client.on_message = lambda client, data, message: self.messages.append(message)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_connect = lambda client, *_: client.subscribe(pattern, qos)
-        self._client.reconnect_delay_set(1, 1)
-        self._client.connect(broker.host, broker.port)
-        self._client.loop_start()
-        assert self._subscribed.wait(WAIT_S)
-
-    def of(self, form):
-        return [message for message in self.messages if message.topic.endswith(f"/{form}")]
-
-    def wait_for(self, least, form="readings"):
-        until(lambda: len(self.of(form)) >= least)
-        return self.of(form)
-
-    def close(self):
-        self._client.disconnect()
-        self._client.loop_stop()
-
-
-def until(condition):
-    give_up_at = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not come to that in time"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def broker(start_mosquitto):
-    return start_mosquitto()
-
-
-@pytest.fixture
-def listen():
-    open_ones = []
-
-    def start(broker, **options):
-        open_ones.append(Listener(broker, **options))
-        return open_ones[-1]
-
-    yield start
-    for listener in open_ones:
-        listener.close()
-
-
-def address(broker, **options):
-    return Broker(port=broker.port, user=broker.user, password=broker.password, **options)
 
 
 def expected(world, until_ms):
