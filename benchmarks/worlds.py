@@ -1,5 +1,5 @@
-"""How fast the simulators are: worlds of 10,000 devices as messages, physics and encoding on one core; and a load at a rate, QoS 1, against a
-Mosquitto that has nobody else to serve.
+"""How fast the simulators are: worlds of 10,000 devices as messages, physics and encoding on one core; and a load at a rate, QoS 1, against
+a Mosquitto that has nobody else to serve.
 """
 
 import tempfile

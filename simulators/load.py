@@ -1,8 +1,8 @@
 """A load for benchmarks: the physics of many vehicles, published at a rate, open loop. The law: a message is due at its time whatever
 became of those before it, and its latency counts from then; a broker that stalls cannot slow down the clock that measures it.
 
-What is in flight is bounded by packet identifiers, what is made ahead by time. One thread does everything, in steps of a fraction of a
-millisecond.
+What is in flight is bounded by packet identifiers, what is made ahead by time, what waits for a broker that does not keep up by number. One
+thread does everything, in steps of a fraction of a millisecond.
 """
 
 import logging
@@ -36,7 +36,7 @@ SQUAD = 500  # devices that are simulated in one step, so that no step holds up 
 LONGEST_TICK_S = 60.0
 SLICE = 50  # messages that are encoded in one step
 AHEAD_S = 0.2
-WINDOW = 20_000  # messages of one connection that are not acknowledged
+MOST_WAITING = 50_000  # messages that are due and cannot be sent: no more are made, and counted as missed where they are due
 DRAIN_S = 10.0  # how long acknowledgements are waited for in the end
 LOOK_S = 0.05
 MOMENT_S = 0.0005
@@ -55,19 +55,21 @@ class Plan(NamedTuple):
     clients: int = 4
     readings_per_message: int = len(METRICS)
     seed: int = 1
+    window: int = 20_000  # messages of one connection that are not acknowledged: at most
 
     def check(self) -> None:
         """Raise ValueError where the numbers do not fit each other."""
         if min(self.devices, self.clients) < 1 or not 1 <= self.readings_per_message <= MOST_READINGS:
             msg = f"devices and clients are at least 1, readings per message 1 to {MOST_READINGS}"
             raise ValueError(msg)
+        if not 1 <= self.window < IDENTIFIERS:
+            msg = f"a window is 1 to {IDENTIFIERS - 1} messages, for each has an identifier"
+            raise ValueError(msg)
         if self.qos not in {0, 1}:
             msg = f"a load has QoS 0 or 1, not {self.qos}"
             raise ValueError(msg)
         if not 0 < self.rate <= MOST_PER_DEVICE * self.devices or self.duration_s <= 0:
-            msg = (
-                f"a rate of {self.rate:g}/s does not fit: a device sends at most {MOST_PER_DEVICE:g} messages a second, over more than 0 s"
-            )
+            msg = f"a rate of {self.rate:g}/s does not fit: above 0, for more than 0 s, and at most {MOST_PER_DEVICE:g}/s of each device"
             raise ValueError(msg)
 
 
@@ -147,8 +149,8 @@ class _Squad(Shipments):
 class _Lane:
     """One connection: what is ready for it, what is on its way, and since when that was due."""
 
-    def __init__(self, connection: Connection, qos: int) -> None:
-        self.connection, self._qos = connection, qos
+    def __init__(self, connection: Connection, qos: int, window: int) -> None:
+        self.connection, self._qos, self._window = connection, qos, window
         self.ready: deque[tuple[float, bytes]] = deque()  # when due; the packet
         self.made = self.sent = self.acked = 0
         self.unsent = b""  # what the socket has not taken yet; these messages count as sent
@@ -189,7 +191,7 @@ class _Lane:
 
     def _full(self) -> bool:
         """Return whether nothing may be sent: an identifier is used again when it has been acknowledged, not before."""
-        return self._qos > 0 and (self.sent - self.acked >= WINDOW or not math.isnan(self._due_s[self.sent % IDENTIFIERS + 1]))
+        return self._qos > 0 and (self.sent - self.acked >= self._window or not math.isnan(self._due_s[self.sent % IDENTIFIERS + 1]))
 
     def hear(self, latencies: Latencies, clock: Callable[[], float]) -> None:
         """Count what the broker acknowledged."""
@@ -214,7 +216,7 @@ def run(broker: Broker, plan: Plan, stop: Event, progress: Callable[[Tally], Non
             connections.append(Connection(broker.host, broker.port, _account(broker, number), tls=_tls(broker)))
             stack.callback(connections[-1].close)
         logger.info("simulators.broker_connected host=%s port=%d connections=%d", broker.host, broker.port, plan.clients)
-        return _Run(plan, [_Lane(connection, plan.qos) for connection in connections], stop).play(progress, progress_s)
+        return _Run(plan, [_Lane(connection, plan.qos, plan.window) for connection in connections], stop).play(progress, progress_s)
 
 
 class _Run:
@@ -274,7 +276,8 @@ class _Run:
 
     def _short(self, now_s: float) -> bool:
         """Return whether more must be made."""
-        return self._made < (now_s + AHEAD_S) * self._plan.rate
+        ahead = AHEAD_S * self._plan.rate
+        return self._made < min(now_s * self._plan.rate, sum(lane.sent for lane in self._lanes) + MOST_WAITING) + ahead
 
     def _rest(self, seconds: float) -> None:
         """Wait until something is due, comes, or can be sent again; where that is always, a moment, to leave the processor to others."""

@@ -64,10 +64,8 @@ def test_what_was_due_while_the_broker_stood_still_waited_for_it(broker):
 
 
 @pytest.mark.servers
-def test_what_is_in_flight_is_bounded_and_an_identifier_is_used_again_only_when_it_is_free(broker, listen, monkeypatch):
-    """Two messages with one identifier would be one acknowledgement."""
-    monkeypatch.setattr(load, "IDENTIFIERS", 40)
-    monkeypatch.setattr(load, "WINDOW", 60)
+def test_what_is_in_flight_is_bounded(broker, listen):
+    """While the broker stands still, and when it goes on nothing is lost or sent twice."""
     listener, most, held = listen(broker), [0], threading.Event()
 
     def watch(tally):
@@ -77,17 +75,26 @@ def test_what_is_in_flight_is_bounded_and_an_identifier_is_used_again_only_when_
             broker.pause()
             threading.Timer(0.5, broker.resume).start()
 
-    outcome = played(broker, Plan(100, 2000.0, 1.5, clients=2), watch)
+    outcome = played(broker, Plan(100, 2000.0, 1.5, clients=2, window=40), watch)
     assert most[0] == 2 * 40
     assert outcome.tally.acked == outcome.tally.sent
     until(lambda: len(listener.messages) >= outcome.tally.sent)
-    assert len({(message.topic, message.payload) for message in listener.messages}) == outcome.tally.sent
+    assert len({(message.topic, message.payload) for message in listener.messages}) == len(listener.messages) == outcome.tally.sent
+
+
+@pytest.mark.long
+@pytest.mark.servers
+def test_identifiers_come_round(broker):
+    """Two messages in flight with one identifier would be one acknowledgement."""
+    stop = threading.Event()
+    plan = Plan(1000, 50_000.0, 60.0, clients=1, readings_per_message=1)
+    outcome = played(broker, plan, lambda tally: stop.set() if tally.sent > packets.IDENTIFIERS + 5000 else None, stop)
+    assert outcome.tally.acked == outcome.tally.sent > packets.IDENTIFIERS + 5000
 
 
 @pytest.mark.servers
-def test_a_rate_that_cannot_be_is_told_as_missed(broker, monkeypatch):
-    monkeypatch.setattr(load, "WINDOW", 1)
-    outcome = played(broker, Plan(1000, 200_000.0, 0.5, clients=1))
+def test_a_rate_that_cannot_be_is_told_as_missed(broker):
+    outcome = played(broker, Plan(1000, 200_000.0, 0.5, clients=1, window=1))
     assert outcome.tally.due == 100_000
     assert outcome.tally.acked == outcome.tally.sent < 98_000
     (fault,) = outcome.faults(200_000.0)
@@ -194,6 +201,7 @@ def test_what_is_missed_or_owed_is_a_fault_and_two_percent_are_not():
         (Plan(1, 1.0, 1.0, clients=0), "at least 1"),
         (Plan(1, 1.0, 1.0, readings_per_message=10), "1 to 9"),
         (Plan(1, 1.0, 1.0, qos=2), "not 2"),
+        (Plan(1, 1.0, 1.0, window=65_535), "1 to 65534"),
         (Plan(2, 2001.0, 1.0), "2001/s does not fit"),
         (Plan(1, 1.0, 0.0), "more than 0 s"),
     ],
