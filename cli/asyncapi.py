@@ -17,7 +17,10 @@ API_VERSION = "1.0.0"
 """Of the channels, not of the program: the number that topics, payloads and `EVENT_TYPE` carry."""
 
 SECURITY = {
-    "account": {"type": "userPassword", "description": "the account of a device, or of Vitalane"},
+    "account": {
+        "type": "userPassword",
+        "description": "the account of a device, a gateway or Vitalane: `vitalane deploy mosquitto` makes them",
+    },
     "certificate": {"type": "X509", "description": "a certificate that the broker's authority has signed"},
 }
 

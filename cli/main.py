@@ -40,6 +40,7 @@ COMMANDS = {
     "burden": "cli.burden",
     "simulate": "cli.simulate",
     "asyncapi": "cli.asyncapi",
+    "deploy": "cli.deploy",
 }
 
 

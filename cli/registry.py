@@ -12,6 +12,7 @@ from telemetry.metrics import CATALOGUE, UNITS, Metric, unit_code
 MAX_DEVICES = 200_000
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+AccountName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
@@ -24,6 +25,7 @@ class DeviceEntry(Strict):
     device: Identifier
     subject: Identifier | None = Field(default=None, description="the shipment or patient that it watches; without it, the device itself")
     kind: Kind
+    via: AccountName | None = Field(default=None, description="the account that publishes for it, a gateway's; without it, its own")
     tags: dict[Label, str] = Field(default={}, max_length=32)
     from_: AwareDatetime | None = Field(default=None, alias="from", description="readings measured before belong to somebody else")
     until: AwareDatetime | None = Field(default=None, description="as do those measured at this time or after it")
