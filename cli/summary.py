@@ -10,7 +10,7 @@ from cli.configuration import Configuration
 from cli.lag import Lag
 from cli.places import ledger_path
 from cli.verify import Check, alert_events, verified
-from rules.document import RESERVED
+from rules.reserved import RESERVED
 from simulators.incidents import Breach, Incident, IncidentKind
 from sinks.ledger import DELIVERED
 from telemetry import books

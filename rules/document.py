@@ -14,16 +14,12 @@ from documents.model import validate
 from documents.tree import read_text
 from rules.condition import HAS, SCORE, Comparison, Silence
 from rules.document_model import PlaceModel, RuleModel, RulesModel, Words
-from rules.offences import OFFENCES
-from rules.overdue import RULE as OVERDUE
 from rules.parsing import parse_condition
 from rules.places import Place
+from rules.reserved import RESERVED
 from rules.rule import Rule, RuleSet, Step
 from telemetry.errors import ConfigError, Problem
 from telemetry.metrics import CATALOGUE, Metric
-
-RESERVED = (*OFFENCES, OVERDUE)
-"""Rules of the engine's own, on devices that misbehave or do not send what they promised."""
 
 DEFAULT_MESSAGE = "{subject}: {signal} {value:g} {unit}, {comparison} since {started_at}"
 SCORE_MESSAGE = "{subject}: {signal} {value:g}, {comparison} since {started_at}"

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from rules.columns import NEVER
 from rules.registry import Registry
+from rules.reserved import CLOCK, FLOOD, LATE, MALFORMED, MISMATCH, RESERVED, SCHEMA, UNKNOWN
 from telemetry.readings import Decoded, SeriesKey
 from telemetry.reasons import Reason
 
@@ -16,21 +17,6 @@ BURST, BURST_MS = 5, 60_000
 
 MAX_STRANGERS = 20
 """Offences of one kind by devices that nobody registered: whoever invents names shall not raise an alert for each."""
-
-CLOCK, LATE, FLOOD, SCHEMA, MALFORMED, MISMATCH, UNKNOWN = (
-    "device-clock-ahead", "device-too-late", "device-flood", "device-schema", "device-malformed", "device-mismatch", "unknown-device",
-)  # fmt: skip
-
-OFFENCES = {
-    CLOCK: "{subject}: the clock of a device is ahead, its readings are not taken since {started_at}",
-    LATE: "{subject}: readings of a device come too late to be judged since {started_at}",
-    FLOOD: "{subject}: a device sends far more than it should since {started_at}, most is left out",
-    SCHEMA: "{subject}: the messages of a device have another form since {started_at}",
-    MALFORMED: "{subject}: many messages of a device cannot be read since {started_at}",
-    MISMATCH: "{subject}: messages on the topic of a device name another device since {started_at}",
-    UNKNOWN: "{subject}: a device that nobody registered publishes since {started_at}, its readings are not taken",
-}
-"""The reserved rules, and what they tell."""
 
 OF_READINGS = {Reason.FUTURE_TIME: CLOCK, Reason.TOO_LATE: LATE, Reason.FLOOD: FLOOD}
 OF_MESSAGES = {
@@ -85,7 +71,7 @@ class Offences:
     def note(self, reason: Reason, key: SeriesKey, tags: tuple[tuple[str, str], ...], now_ms: int, position: int) -> Offence | None:
         """Note that a reading was refused; returns the offence where it is a new one."""
         rule = OF_READINGS.get(reason)
-        return None if rule is None else self._note(rule, OFFENCES[rule], key, tags, now_ms, position)
+        return None if rule is None else self._note(rule, RESERVED[rule], key, tags, now_ms, position)
 
     def of_messages(self, decoded: Decoded, registry: Registry, now_ms: int, position: int) -> list[Offence]:
         """Note what whole messages of a row give cause for; returns the offences that are new. `position` is the first message's."""
@@ -95,7 +81,7 @@ class Offences:
             key = SeriesKey(assignment.kind, assignment.subject, noticed.device, noticed.metric)
             if noticed.device not in registry.assigned and not self._has_room(noticed.rule, key):
                 continue
-            text = OFFENCES[noticed.rule] + (f": {_plain(noticed.detail)}" if noticed.detail else "")
+            text = RESERVED[noticed.rule] + (f": {_plain(noticed.detail)}" if noticed.detail else "")
             offence = self._note(noticed.rule, text, key, assignment.tags, now_ms, position + noticed.message)
             new += [] if offence is None else [offence]
         return new

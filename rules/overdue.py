@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 from rules.admission import Readings
 from rules.offences import Offence
 from rules.registry import Registry
+from rules.reserved import OVERDUE, RESERVED
 from rules.series import SeriesTable
 from telemetry.readings import NO_TIME, Promise, SeriesKey
-
-RULE = "device-overdue"
-MESSAGE = "{subject}: a device has not sent what it promised to send, since {started_at}"
 
 GRACE_MS = 5_000
 """A promise is waited for half as long again as it says, and for so long at least: a way over a network takes its time."""
@@ -80,7 +78,7 @@ class Overdue:
             name = self.late[row] = key.kind, key.subject, key.device
             self._left[name] += 1
             if name not in self.open:
-                self.open[name] = Offence(RULE, MESSAGE, key, series.tags[row], due_ms, due_ms, awaited.position)
+                self.open[name] = Offence(OVERDUE, RESERVED[OVERDUE], key, series.tags[row], due_ms, due_ms, awaited.position)
                 begun.append(self.open[name])
         return begun
 
