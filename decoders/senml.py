@@ -55,7 +55,11 @@ _LARGEST = 2.0**1021  # of a number: what is made of two or three is a float, to
 _BASE = frozenset({"bn", "bt", "bu", "bv", "bs", "bver"})
 _VALUES = frozenset({"v", "vs", "vb", "vd"})
 _FIELDS = frozenset(LABELS.values())
-_NO_VALUE = {"vs": "text", "vd": "data", "s": "a sum, which is no value"}
+_NO_VALUE = {
+    key: Unreadable(Reason.WRONG_TYPE, f"it has no value that is a number or a state: it is {what}")
+    for key, what in (("vs", "text"), ("vd", "data"), ("s", "a sum, which is no value"))
+}
+_NO_TIME = Unreadable(Reason.IMPOSSIBLE_TIME, "the time is not between the years 2000 and 9999")
 
 _BUILT_IN_TAGS = (0, 1, 2, 3, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 """What cbor2 would make objects of; other tags it asks about. A test tries them all."""
@@ -97,7 +101,7 @@ def add_pack(builder: PacketBuilder, index: int, topic: Topic, payload: bytes, r
         builder.refuse(index, topic, Reason.WRONG_TYPE, "no record of the pack has a value")
     run = Run(builder, index, topic)
     known: dict[tuple[str, str | None], tuple[str, str | None, Unreadable | None]] = {}
-    promised: dict[str, Promise] = {}
+    promised: dict[str, tuple[int, int]] = {}  # by metric: when it was measured, and within what time the next comes
     for record in records:
         named = record["n"], record.get("u")
         found = known.get(named)
@@ -106,21 +110,20 @@ def add_pack(builder: PacketBuilder, index: int, topic: Topic, payload: bytes, r
         name, unit, refusal = found
         value, time_ms = record.get("v", record.get("vb")), _time_ms(record["t"])
         if value is None:
-            given = next(words for key, words in _NO_VALUE.items() if key in record)
-            run.refuse(Unreadable(Reason.WRONG_TYPE, f"{shown(name)} has no value that is a number or a state: it is {given}"), name)
+            run.refuse(next(why for key, why in _NO_VALUE.items() if key in record), name)
         elif refusal is not None:
             run.refuse(refusal, name)
         elif time_ms is None:
-            run.refuse(Unreadable(Reason.IMPOSSIBLE_TIME, "the time is not between the years 2000 and 9999"), name)
+            run.refuse(_NO_TIME, name)
         else:
             run.add(name, value, unit, time_ms)
             within_ms = _within_ms(record.get("ut", 0))
             if within_ms:
-                promised[name] = Promise(index, topic.kind, topic.device, name, time_ms, within_ms)
+                promised[name] = time_ms, within_ms
             elif promised:
                 promised.pop(name, None)  # the last record of a sensor says when the next comes
     run.close()
-    builder.promises.extend(promised.values())
+    builder.promises += [Promise(index, topic.kind, topic.device, name, *promise) for name, promise in promised.items()]
 
 
 def _read(payload: bytes) -> Any:
@@ -241,7 +244,7 @@ def _read_cbor(payload: bytes) -> list[dict[str, Any]]:
         strict_hashable_types=True,
     )
     try:
-        pack = [_cbor_record(stream, decoder) for _ in _elements(stream, _ARRAY, MAX_READINGS)]
+        pack = [_cbor_record(stream, decoder) for _ in _elements(stream, _ARRAY)]
     except cbor2.CBORDecodeEOF:
         raise Unreadable(Reason.MALFORMED, "CBOR that is cut off") from None
     except cbor2.CBORError as error:
@@ -255,7 +258,7 @@ def _read_cbor(payload: bytes) -> list[dict[str, Any]]:
 def _cbor_record(stream: BytesIO, decoder: "cbor2.CBORDecoder") -> dict[str, Any]:
     """Return the next element of a pack, the fields by their names."""
     record: dict[str, Any] = {}
-    for _ in _elements(stream, _MAP, len(stream.getbuffer())):
+    for _ in _elements(stream, _MAP):
         key, value = decoder.decode(), decoder.decode()
         if type(key) is int:
             name = LABELS.get(key)
@@ -275,7 +278,7 @@ def _cbor_record(stream: BytesIO, decoder: "cbor2.CBORDecoder") -> dict[str, Any
     return record
 
 
-def _elements(stream: BytesIO, major: int, limit: int) -> Iterator[None]:
+def _elements(stream: BytesIO, major: int) -> Iterator[None]:
     """Read the head of an array or a map, then yield for each of its elements, which the caller reads. Raises Unreadable."""
     what = "array" if major == _ARRAY else "map"
     head = stream.read(1)
@@ -289,20 +292,20 @@ def _elements(stream: BytesIO, major: int, limit: int) -> Iterator[None]:
                 raise Unreadable(Reason.MALFORMED, f"a CBOR {what} {_OPEN}")
             stream.seek(-1, 1)
             number += 1
-            _bound(number, limit)
+            _bound(number, what)
             yield
         return
     if info > 27:
         raise Unreadable(Reason.MALFORMED, f"a CBOR {what} of no known length")
     length = info if info < 24 else int.from_bytes(stream.read(1 << info - 24), "big")
-    _bound(length, limit)
+    _bound(length, what)
     for _ in range(length):
         yield
 
 
-def _bound(number: int, limit: int) -> None:
-    if number > limit:
-        raise Unreadable(Reason.TOO_LARGE, f"more than {limit} records in one pack")
+def _bound(number: int, what: str) -> None:
+    if number > MAX_READINGS:
+        raise Unreadable(Reason.TOO_LARGE, f"more than {MAX_READINGS} elements in a CBOR {what}")
 
 
 def _refuse_tag(*_: object) -> None:
