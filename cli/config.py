@@ -17,6 +17,7 @@ from cli.configuration import (
     rule_set,
     rule_sources,
     secrets_of,
+    sparkplug_problems,
     tls_problems,
 )
 from cli.options import config_option
@@ -73,7 +74,7 @@ def every_problem(configuration: Configuration) -> list[Problem]:
     for steps, secret in secrets_of(configuration.settings):
         attempt(problems, lambda steps=steps, secret=secret: configuration.secret(steps, secret))  # type: ignore[misc]
     problems += tls_problems(configuration, ("broker",), configuration.settings.broker)
-    problems += name_problems(configuration) + partition_problems(configuration)
+    problems += name_problems(configuration) + partition_problems(configuration) + sparkplug_problems(configuration)
     for name, entry in configuration.settings.channels.items():
         if isinstance(entry, Account):
             problems += tls_problems(configuration, ("channels", name), entry)

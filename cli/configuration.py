@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from cli.places import telemetry_path
 from cli.settings import Account, Secret, Settings
+from decoders.sparkplug import filters
+from decoders.topics import overlap
 from documents import Tree, read_tree
 from documents.model import validate
 from documents.tree import Steps, read_text, where
@@ -97,6 +99,22 @@ def partition_problems(configuration: Configuration) -> list[Problem]:
         return []
     message = f"the journal in {configuration.data_dir} has {found} partitions, which cannot change: write {found}, or use another data_dir"
     return configuration.problem(("partitions",), message).problems
+
+
+def sparkplug_problems(configuration: Configuration) -> list[Problem]:
+    """Return what would bring the messages of edge nodes twice, or end one of the two connections for the other."""
+    broker, sparkplug = configuration.settings.broker, configuration.settings.sparkplug
+    if sparkplug is None:
+        return []
+    problems: list[Problem] = []
+    theirs = filters(() if sparkplug.groups == "all" else sparkplug.groups)
+    for index, topic_filter in enumerate(broker.topics):
+        if any(overlap(topic_filter, other) for other in theirs):
+            message = f"`{topic_filter}` brings what `sparkplug` listens to by a connection of its own: leave it out here"
+            problems += configuration.problem(("broker", "topics", index), message).problems
+    if sparkplug.client_id == broker.client_id:
+        problems += configuration.problem(("sparkplug", "client_id"), "is that of `broker`: a broker keeps one connection an id").problems
+    return problems
 
 
 def flow_terms(settings: Settings) -> FlowTerms:

@@ -14,10 +14,10 @@ from cli.configuration import Configuration, flow_terms
 from cli.exits import Unreachable
 from cli.places import FLOW, TELEMETRY, offsets_path, telemetry_path
 from cli.registered import Registered
-from cli.settings import Account
+from cli.settings import Account, Sparkplug
 from cli.status import StatusFile
 from ingest.service import run as run_ingest
-from ingest.settings import BrokerSettings, IngestSettings, IngestStatus, RetentionSettings, TlsSettings
+from ingest.settings import BrokerSettings, IngestSettings, IngestStatus, RetentionSettings, SparkplugSettings, TlsSettings
 from journal.offsets import ConsumerOffsets
 from journal.reader import JournalReader
 from journal.rows import Entry, RowKind
@@ -51,7 +51,7 @@ def run(configuration: Configuration, registered: Registered, rules: RuleSet, st
     requests = Requests(data_dir, in_force, next_offsets)
 
     def look() -> dict[str, Any]:
-        return latest._asdict()
+        return latest._asdict() | {"sparkplug": latest.sparkplug and latest.sparkplug._asdict()}
 
     with (
         _writer(telemetry_path(data_dir), partitions) as writer,
@@ -90,6 +90,19 @@ def ingest_settings(configuration: Configuration, registered: Registered) -> Ing
         tick_ms=ingest.tick_ms,
         max_payload_bytes=ingest.max_payload_bytes,
         retention=RetentionSettings(ingest.retention.max_age, ingest.retention.max_size, consumers=(FLOW,)),
+        sparkplug=_sparkplug(configuration.settings.sparkplug),
+    )
+
+
+def _sparkplug(sparkplug: Sparkplug | None) -> SparkplugSettings | None:
+    if sparkplug is None:
+        return None
+    return SparkplugSettings(
+        host_id=sparkplug.host_id,
+        client_id=sparkplug.client_id,
+        groups=() if sparkplug.groups == "all" else tuple(sparkplug.groups),
+        listening=listening_record(sparkplug=sparkplug.kind),
+        reorder_s=sparkplug.reorder_timeout / 1000,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli.configuration import Configuration, partition_problems, read_configuration, rule_set
+from cli.configuration import Configuration, partition_problems, read_configuration, rule_set, sparkplug_problems
 from cli.exits import Unreachable
 from cli.lag import Lag
 from cli.options import config_option
@@ -82,7 +82,7 @@ def _begin(config_file: Path) -> Configuration:
     die_with_supervisor()
     configuration = read_configuration(config_file)
     prepare(configuration.data_dir)
-    problems = partition_problems(configuration)
+    problems = partition_problems(configuration) + sparkplug_problems(configuration)
     if problems:
         raise ConfigError(problems)
     return configuration

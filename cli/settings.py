@@ -34,6 +34,7 @@ WindowForm = Annotated[
     WithJsonSchema({"type": "string", "examples": ["10 s", "30 s every 10 s", "session 5 min"]}),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
+GROUP = r"^[^+#/\x00]{1,128}$"
 MAIL_ADDRESS = r"^[^@\s<>,;]+@[^@\s<>,;]+$"
 
 
@@ -125,6 +126,16 @@ class Broker(Account):
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
     max_inflight: Annotated[int, Field(ge=1, le=65535)] = Field(default=2000, description="MQTT 5: messages that the broker may send ahead")
     receiver: Literal["tap", "callback"] = Field(default="tap", description="tap: batches from under paho; callback: its own path")
+
+
+class Sparkplug(Strict):
+    """Edge nodes of Sparkplug B at the broker, with its account; `sparkplug: {}` listens to all of them."""
+
+    host_id: str = Field(default="vitalane", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="our name on `spBv1.0/STATE/{host_id}`")
+    client_id: str = Field(default="vitalane-ingest-sparkplug", min_length=1, max_length=64, description="of its connection")
+    groups: Literal["all"] | Annotated[list[Annotated[str, StringConstraints(pattern=GROUP)]], Field(min_length=1, max_length=100)] = "all"
+    kind: Kind = Field(default="shipment", description="what the edge nodes' devices watch")
+    reorder_timeout: Duration = Field(default=1000, description="how long a message waits for those before it")
 
 
 class Retention(Strict):
@@ -261,6 +272,7 @@ class Settings(Strict):
     )
     broker: Broker = Broker()
     ingest: Ingest = Ingest()
+    sparkplug: Sparkplug | None = None
     rules: list[str] = Field(default=[], max_length=100, description="files, folders of files, or names of shipped packs")
     registry: Path | None = Field(default=None, description="which device watches which subject")
     mappings: list[str | Use] = Field(

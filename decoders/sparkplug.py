@@ -11,6 +11,7 @@ import json
 import math
 import re
 import struct
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -92,6 +93,20 @@ def parse_topic(topic: bytes) -> NodeTopic | None:
     group, of_node, node, of_device, owner, device = (part.decode() if part else "" for part in match.groups())
     parsed = NodeTopic(group, of_node or of_device, node or owner, device)
     return parsed if is_device(parsed.name) else None
+
+
+def filters(groups: Sequence[str]) -> tuple[str, ...]:
+    """Return what brings all that the edge nodes of some groups say, of all groups where there are none; not what they are told."""
+    nodes = [f"spBv1.0/{group}/{kind}/+" for group in groups or ("+",) for kind in OF_NODES]
+    return *nodes, *(f"spBv1.0/{group}/{kind}/+/+" for group in groups or ("+",) for kind in OF_DEVICES)
+
+
+def command_topic(group: str, node: str) -> str:
+    return f"spBv1.0/{group}/NCMD/{node}"
+
+
+def state_topic(host_id: str) -> str:
+    return f"spBv1.0/STATE/{host_id}"
 
 
 def payload_of(body: bytes | Unreadable) -> Payload | Unreadable:

@@ -105,6 +105,18 @@ def covers(wide: str, narrow: str) -> bool:
     return len(wanted) == len(given)
 
 
+def overlap(one: str, other: str) -> bool:
+    """Return whether some topic is one of both filters."""
+    ours, theirs = one.split("/"), other.split("/")
+    for left, right in zip(ours, theirs, strict=False):
+        if "#" in {left, right}:
+            return True
+        if left != right and "+" not in {left, right}:
+            return False
+    rest = ours[len(theirs) :] + theirs[len(ours) :]
+    return not rest or rest == ["#"]
+
+
 def is_filter(text: str) -> bool:
     """Return whether MQTT allows a text as a topic filter: `+` and `#` stand alone in their level, `#` at the end."""
     levels = text.split("/")

@@ -82,5 +82,12 @@ def not_subscribed(broker: BrokerSettings, topic_filter: str, reason: str) -> st
     return f"{address(broker)} refused the subscription to {topic_filter} ({reason}): check its access control list"
 
 
+def unheard(broker: BrokerSettings, topic: str) -> str:
+    """Return what it means that what we publish does not come back to us, who have subscribed to it."""
+    return (
+        f"{address(broker)} does not pass on {topic}: its access control list must let us write and read it, and read what edge nodes say"
+    )
+
+
 def _reason(error: ssl.SSLError) -> str:
     return (error.reason or str(error)).lower().replace("_", " ")

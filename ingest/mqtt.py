@@ -6,7 +6,6 @@ the network's. One thread does everything; `wait` is the only place where it wai
 
 import logging
 import os
-import random
 import select
 import socket
 import ssl
@@ -24,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from decoders.decode import FLAG_TOO_LARGE, KEPT_OF_TOO_LARGE
 from decoders.topics import is_filter
 from ingest import faults
+from ingest.attempts import Attempts
 from ingest.settings import BrokerSettings, TlsSettings
 from ingest.stream import ProtocolError, Received
 from ingest.tap import TappedClient, TapReceiver
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 ANSWER_TIMEOUTS = 3  # times `connect_timeout_s`, from an attempt to the broker's answers to CONNECT and SUBSCRIBE
 SUSPICIOUS_LOSSES = 3  # connections in a row that did not become steady
-STEADY_AFTER_S = 10.0  # a connection that stood for so long counts as good: the next failure is a first one
 HEARD_OUT_BYTES = 1 << 16
 GOODBYE_TIMEOUT_S = 2.0
 HOUSEKEEPING_S = 0.5
@@ -155,7 +154,7 @@ class Connection:
             raise ConfigError([Problem("the configuration", 0, 0, "broker.topics", f"{text!r} is no topic filter of MQTT") for text in bad])
         self.connected = False  # subscribed to everything
         self.number = 0  # of the connection: how often the broker has taken one
-        self.error = ""
+        self._attempts = Attempts(broker)
         self._broker = broker
         self._client, self.receiver = _client(broker, max_payload_bytes)
         self._client.on_connect = self._on_connect
@@ -163,21 +162,24 @@ class Connection:
         self._client.on_disconnect = self._on_disconnect
         self._subscribed_once = False
         self._answer_by = 0.0
-        self._connected_at = 0.0
-        self._failures = 0
-        self._attempt_at = 0.0
         self._housekeeping_at = 0.0
-        self._said = ""
         self._refusal = ""  # what the broker, or we, gave as the reason for the end of this connection
         self._closing = False
 
-    def wait(self, timeout_s: float, stop: threading.Event) -> bool:
-        """Keep the connection, or make it; wait at most so long for messages; return whether some may be there."""
+    @property
+    def error(self) -> str:
+        return self._attempts.error
+
+    def wait(self, timeout_s: float, stop: threading.Event, also: int | None = None) -> bool:
+        """Keep the connection, or make it; wait at most so long for messages; return whether some may be there.
+
+        What can be read at the file descriptor `also` ends the wait, too.
+        """
         now = time.monotonic()
         sock = self._client.socket()
         if sock is None:
-            if now < self._attempt_at:
-                stop.wait(min(timeout_s, self._attempt_at - now))
+            if now < self._attempts.due:
+                stop.wait(min(timeout_s, self._attempts.due - now))
             else:
                 self._connect()
             return False
@@ -189,12 +191,12 @@ class Connection:
         wants_write = self._client.want_write() or self.receiver.wants_write
         poll = select.poll()
         poll.register(sock, select.POLLIN | (select.POLLOUT if wants_write else 0))
-        events = poll.poll(min(timeout_s, HOUSEKEEPING_S) * 1000)
-        if not events:
-            return False
-        if events[0][1] & select.POLLOUT:
+        if also is not None:
+            poll.register(also, select.POLLIN)
+        events = dict(poll.poll(min(timeout_s, HOUSEKEEPING_S) * 1000)).get(sock.fileno(), 0)
+        if events & select.POLLOUT:
             self._write()
-        return bool(events[0][1] & ~select.POLLOUT)
+        return bool(events & ~select.POLLOUT)
 
     def keep(self) -> None:
         """Do what is due to keep the connection: pings, and giving up where there is no answer."""
@@ -206,8 +208,8 @@ class Connection:
         if not self.connected and now > self._answer_by and self._client.socket() is not None:
             self._refusal = faults.silent(self._broker)
             self._client.disconnect()
-        if self.connected and self._failures and now - self._connected_at > STEADY_AFTER_S:
-            self._failures = 0
+        if self.connected:
+            self._attempts.stands()
 
     def close(self) -> None:
         """Take leave, so that the broker keeps the session and sends no more."""
@@ -221,7 +223,7 @@ class Connection:
                 select.select([], [sock], [], 0.1)
                 self._write()
         if line is not None:
-            _hang_up(line, give_up_at)
+            hang_up(line, give_up_at)
 
     def _write(self) -> None:
         self.receiver.flush()
@@ -241,15 +243,9 @@ class Connection:
             raise VitalaneError(msg)
 
     def _fail(self, sentence: str) -> None:
-        """Say what is wrong, once, and set the time of the next attempt."""
         self.connected = False
-        self.error = sentence
-        delay = min(self._broker.backoff_longest_s, self._broker.backoff_first_s * 2 ** min(self._failures, 16))
-        self._failures += 1
-        self._attempt_at = time.monotonic() + delay * random.uniform(0.5, 1)
-        if sentence != self._said:
+        if self._attempts.failed(sentence):
             logger.warning("ingest.broker_failed reason=%r", sentence)
-        self._said = sentence
 
     def _on_connect(self, client: paho.Client, _userdata: Any, flags: paho.ConnectFlags, reason: ReasonCode, _properties: Any) -> None:
         if reason.is_failure:
@@ -277,8 +273,7 @@ class Connection:
 
     def _become_connected(self, *, session_present: bool) -> None:
         self.connected = True
-        self.error = self._said = ""
-        self._connected_at = time.monotonic()
+        self._attempts.succeeded()
         logger.info("ingest.broker_connected host=%s port=%d session_present=%s", self._broker.host, self._broker.port, session_present)
 
     def _on_disconnect(self, _client: paho.Client, _userdata: Any, flags: paho.DisconnectFlags, reason: ReasonCode, _props: Any) -> None:
@@ -290,7 +285,7 @@ class Connection:
             self._fail(self._refusal)
         elif not self.connected:
             self._fail(self._why() or faults.unanswered(self._broker))
-        elif self._failures >= SUSPICIOUS_LOSSES:
+        elif self._attempts.failures >= SUSPICIOUS_LOSSES:
             self._fail(self._why() or faults.lost_again(self._broker))
         else:
             self._fail(self._why() or faults.lost(self._broker, None))
@@ -312,11 +307,7 @@ def _client(broker: BrokerSettings, max_payload_bytes: int) -> tuple[paho.Client
         reconnect_on_failure=False,
         manual_ack=broker.receiver == "callback",
     )
-    client.connect_timeout = broker.connect_timeout_s
-    if broker.user is not None:
-        client.username_pw_set(broker.user, broker.password)
-    if broker.tls is not None:
-        client.tls_set_context(_tls_context(broker.tls))
+    introduce(client, broker)
     if broker.protocol == "5":
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # of paho
         properties.ReceiveMaximum = broker.max_inflight
@@ -327,6 +318,15 @@ def _client(broker: BrokerSettings, max_payload_bytes: int) -> tuple[paho.Client
     if isinstance(client, TappedClient):
         return client, TapReceiver(client, max_payload_bytes)
     return client, CallbackReceiver(client, max_payload_bytes)
+
+
+def introduce(client: paho.Client, broker: BrokerSettings) -> None:
+    """Tell a client who we are at the broker, and how to reach it safely. Raises ConfigError where a file of TLS cannot be used."""
+    client.connect_timeout = broker.connect_timeout_s
+    if broker.user is not None:
+        client.username_pw_set(broker.user, broker.password)
+    if broker.tls is not None:
+        client.tls_set_context(_tls_context(broker.tls))
 
 
 def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
@@ -343,7 +343,7 @@ def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
     return context
 
 
-def _hang_up(line: socket.socket, give_up_at: float) -> None:
+def hang_up(line: socket.socket, give_up_at: float) -> None:
     """Close a connection on which all is said: hear the broker out until it closes too.
 
     A socket that is closed while something in it was not read is reset, and a reset takes with it the last acknowledgements, where the

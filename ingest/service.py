@@ -4,6 +4,8 @@ One thread: it receives what has come, waits a little for company (`grouping`), 
 What a lost connection brought is committed like everything else, but acknowledged on no other connection: the broker sends it again, and
 twice is once downstream.
 
+What Sparkplug's edge nodes say comes by a session of its own (`sparkplug`), is journalled with the rest, and has nothing to acknowledge.
+
 When the journal is full, nothing more is read and nothing acknowledged: the broker holds what comes. The group in hand is tried again until
 there is room.
 """
@@ -20,6 +22,7 @@ from ingest.grouping import Grouping
 from ingest.mqtt import Connection
 from ingest.routing import OWN, Router
 from ingest.settings import IngestSettings, IngestStatus
+from ingest.sparkplug import HostSession
 from ingest.stream import Received
 from journal.messages import encode_messages
 from journal.offsets import ConsumerOffsets
@@ -96,6 +99,7 @@ class _Ingest:
         self._on_status = on_status
         self._connection = Connection(settings.broker, settings.max_payload_bytes)
         self._receiver = self._connection.receiver
+        self._host = HostSession(settings.broker, settings.sparkplug, settings.max_payload_bytes) if settings.sparkplug else None
         with JournalReader(writer.path) as reader:
             self._stream, self._partitions = reader.stream, reader.partitions
             self._controls = control_entries(reader, controls)
@@ -117,17 +121,27 @@ class _Ingest:
         logger.info("ingest.service_started partitions=%d controls=%d appended=%d", self._partitions, len(controls), len(self._controls))
         if self._controls:
             self._append(Received([], [], bytearray(), []), self._controls)
-        while not self._stop.is_set():
-            timeout_s = min(LONGEST_WAIT_S, max(0.0, self._tick_at - time.monotonic())) if self._connection.connected else LONGEST_WAIT_S
-            if self._connection.wait(timeout_s, self._stop):
-                self._receive()
-            self._commit()
-            self._take_requests()
-            self._retain()
-            self._tell()
+        if self._host is not None:
+            self._host.start()
+        try:
+            while not self._stop.is_set():
+                self._turn()
+        finally:
+            if self._host is not None:
+                self._host.close()
         self._connection.close()
         self._tell()
         logger.info("ingest.service_stopped received=%d commits=%d", self._status.received, self._status.commits)
+
+    def _turn(self) -> None:
+        """Wait for what comes, and do with it what is to be done."""
+        timeout_s = min(LONGEST_WAIT_S, max(0.0, self._tick_at - time.monotonic())) if self._connection.connected else LONGEST_WAIT_S
+        if self._connection.wait(timeout_s, self._stop, None if self._host is None else self._host.fileno()):
+            self._receive()
+        self._commit()
+        self._take_requests()
+        self._retain()
+        self._tell()
 
     def _take_requests(self) -> None:
         """Journal the control records that somebody asks for, behind everything that came before."""
@@ -165,13 +179,16 @@ class _Ingest:
         started = time.monotonic()
         connected, number = self._connection.connected, self._connection.number
         marks: list[Entry] = []
-        if number != self._announced and (connected or received.topics):  # what waited at the broker comes before all is subscribed
-            marks += self._begin_to_listen()
+        announcing = number != self._announced and (connected or bool(received.topics))  # what waited there comes before all is subscribed
+        if announcing:
+            marks += self._everywhere(self._listening)
+        if self._host is not None:
+            marks += self._hear(self._host, received)
         if connected and started >= self._tick_at:
             marks += self._ticks(started, received)
         if (received.topics or marks) and not self._append(received, marks):
             return
-        if marks:
+        if announcing:
             self._announced = number
         if received.acks:
             self._receiver.acknowledge(received.acks)
@@ -195,8 +212,19 @@ class _Ingest:
             if topics
         ]
 
-    def _begin_to_listen(self) -> list[Entry]:
-        return [Entry(partition, RowKind.CONTROL, 1, self._listening) for partition in range(self._partitions) if self._listening]
+    def _hear(self, host: HostSession, received: Received) -> list[Entry]:
+        """Add what edge nodes said to what was received; return what is to be journalled before it."""
+        assert self._settings.sparkplug is not None
+        taken = host.take(self._settings.commit_messages)
+        for topic, payload, flags in taken.messages:
+            received.topics.append(topic)
+            received.payloads.append(payload)
+            received.flags.append(flags)
+        return self._everywhere(self._settings.sparkplug.listening) if taken.listening else []
+
+    def _everywhere(self, control: bytes) -> list[Entry]:
+        """Return a control record, if it is one, for every partition."""
+        return [Entry(partition, RowKind.CONTROL, 1, control) for partition in range(self._partitions) if control]
 
     def _ticks(self, now: float, received: Received) -> list[Entry]:
         """Return a tick for each partition that has had no row for so long, and gets none now."""
@@ -279,11 +307,18 @@ class _Ingest:
 
     def _tell(self) -> None:
         """Tell how it stands: at once where the connection or the fault changes, else every second."""
-        status = self._status._replace(connected=self._connection.connected, error=self._full or self._connection.error)
+        host = None if self._host is None else self._host.status
+        error = self._full or self._connection.error or (host.error if host else "")
+        status = self._status._replace(connected=self._connection.connected, error=error, sparkplug=host)
         told, now = self._told, time.monotonic()
-        if told is None or (told.connected, told.error) != (status.connected, status.error) or (now >= self._tell_at and told != status):
+        if told is None or _standing(told) != _standing(status) or (now >= self._tell_at and told != status):
             self._told, self._tell_at = status, now + STATUS_EVERY_S
             self._on_status(status)
+
+
+def _standing(status: IngestStatus) -> tuple[bool, bool, str]:
+    """Return what of a status is told at once."""
+    return status.connected, status.sparkplug is not None and status.sparkplug.connected, status.error
 
 
 def _halves(received: Received) -> list[Received]:

@@ -35,6 +35,21 @@ class BrokerSettings:
 
 
 @dataclass(frozen=True)
+class SparkplugSettings:
+    """What is told to the session that hosts Sparkplug's edge nodes, besides what the broker's settings say."""
+
+    host_id: str = "vitalane"
+    client_id: str = "vitalane-ingest-sparkplug"
+    groups: tuple[str, ...] = ()  # none: all
+    listening: bytes = b""  # the control record that goes before what a new connection brings
+    reorder_s: float = 1.0  # how long a message waits for those before it
+    ask_every_s: float = 5.0  # a node is asked for a rebirth no more often; doubles as long as it does not answer
+    ask_at_least_every_s: float = 60.0
+    max_waiting: int = 100_000  # messages that are received and not journalled
+    max_waiting_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True)
 class RetentionSettings:
     max_age_ms: int | None = None
     max_bytes: int | None = None
@@ -50,6 +65,17 @@ class IngestSettings:
     tick_ms: int = 1000  # a partition without a row for so long gets a tick
     max_payload_bytes: int = 262_144
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    sparkplug: SparkplugSettings | None = None
+
+
+class SparkplugStatus(NamedTuple):
+    """How it stands with Sparkplug's edge nodes."""
+
+    connected: bool  # subscribed, and online by our STATE
+    nodes: int  # that are born
+    asked: int  # rebirths asked for since the start
+    lost: int  # messages for which there was no room
+    error: str  # one sentence; empty where all is well
 
 
 class IngestStatus(NamedTuple):
@@ -61,3 +87,4 @@ class IngestStatus(NamedTuple):
     last_commit_ms: int  # 0: none yet
     connected: bool  # subscribed, and nothing known to be wrong
     error: str  # one sentence; empty where all is well
+    sparkplug: SparkplugStatus | None = None  # None: not configured

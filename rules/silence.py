@@ -54,6 +54,7 @@ class SilenceTable(Columns):
         "since_ms": (np.int64, NEVER),  # since when the absence was that was told last
         "ended_ms": (np.int64, NEVER),  # until when, where it is over
         "revision": (np.int64, 0),  # under which its end was told last
+        "early": (np.bool_, False),  # the absence that was told last was so at the broker's word, before its time
     }
     source: Integers
     duration_ms: Integers
@@ -61,6 +62,7 @@ class SilenceTable(Columns):
     since_ms: Integers
     ended_ms: Integers
     revision: Integers
+    early: Flags
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +108,7 @@ class SilenceTable(Columns):
                 since_ms = int(self.since_ms[at])
                 if now_ms < since_ms or (now_ms == since_ms and not home):
                     continue
-                mistaken = not home and now_ms < since_ms + int(self.duration_ms[at])
+                mistaken = not home and self._came_in_time(at, now_ms)
                 ended.append(Fallen(self.rules[at], self.names[self.source[at]], since_ms, back=True, mistaken=mistaken))
                 self.told[at], self.ended_ms[at], self.revision[at] = False, NEVER if mistaken else now_ms, 2
                 self.last.received_ms[self.source[at]] = since_ms + 1  # the next absence is another one, whatever the clock says
@@ -126,11 +128,15 @@ class SilenceTable(Columns):
         found: list[Fallen] = []
         for at in np.flatnonzero(over & ~self.told[rows]).tolist():
             since_ms = int(self.since_ms[at])
-            mistaken = now_ms < since_ms + int(self.duration_ms[at])
+            mistaken = self._came_in_time(at, now_ms)
             self.ended_ms[at] = NEVER if mistaken else now_ms
             self.revision[at] += 1
             found.append(Fallen(self.rules[at], self.names[self.source[at]], since_ms, True, mistaken, int(self.revision[at])))
         return found
+
+    def _came_in_time(self, at: int, now_ms: int) -> bool:
+        """Return whether what was received shows that there was no absence."""
+        return not self.early[at] and now_ms < int(self.since_ms[at] + self.duration_ms[at])
 
     def absence(self, source: int) -> Fallen | None:
         """Return the absence of a source that is told and has not ended."""
@@ -180,6 +186,7 @@ class SilenceTable(Columns):
         fallen = [Fallen(self.rules[at], self.names[source[at]], int(since[at]), back=False) for at in fell.tolist()]
         self.told[fell] = True
         self.since_ms[fell], self.ended_ms[fell] = since[fell], NEVER
+        self.early[fell] = self.last.gone[source[fell]]
         self.last.told[source[fell]] = True
         self.last.gone[source[fell]] = False
         due[fell] = FOREVER
@@ -210,6 +217,7 @@ class SilenceTable(Columns):
             "since_ms": self.since_ms[: self.length].copy(),
             "ended_ms": self.ended_ms[: self.length].copy(),
             "revision": self.revision[: self.length].copy(),
+            "early": self.early[: self.length].copy(),
         }
 
     def keep_told(self, dumped: dict[str, Any], rules: Collection[str]) -> list[Orphan]:
@@ -234,6 +242,7 @@ class SilenceTable(Columns):
             if now_at is not None and rule_id in rules:
                 self.told[now_at], self.since_ms[now_at], self.ended_ms[now_at] = dumped["told"][at], since_ms, over[at]
                 self.revision[now_at] = dumped["revision"][at] if "revision" in dumped else 2
+                self.early[now_at] = "early" in dumped and dumped["early"][at]
                 self.last.told[self.source[now_at]] |= dumped["told"][at]
             elif dumped["told"][at]:
                 orphans.append(Orphan(rule_id, sources[index], since_ms))

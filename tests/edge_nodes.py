@@ -1,9 +1,15 @@
 """An edge node of Sparkplug B, scripted: what it would publish, its counters kept as the specification says."""
 
+import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 from tahutils.tahu.sparkplug_b_pb2 import DataType, Payload
+
+from telemetry.clock import utc_now_ms
+from tests.servers import Broker
 
 FIELDS = {
     "Int8": "int_value", "Int16": "int_value", "Int32": "int_value", "Int64": "long_value", "UInt8": "int_value", "UInt16": "int_value",
@@ -97,3 +103,63 @@ def _payload(values: Iterable[Value], time_ms: int, *, aliased: bool) -> Any:
             field = FIELDS[value.type]
             setattr(metric, field, value.value % (1 << BITS[field]) if field in BITS else value.value)
     return payload
+
+
+class LiveNode:
+    """An edge node at a broker: born with one device when it connects, and again when it is asked; its will is its death."""
+
+    def __init__(self, broker: Broker, *, group: str = "plant", node: str = "line-1", device: str = "probe") -> None:
+        self.script = EdgeNode(group, node)
+        self.device = device
+        self.births = 0
+        self.value = 4.0
+        self.lock = threading.Lock()  # what is said is numbered, and said in that order
+        self._broker = broker
+
+    def __enter__(self) -> "LiveNode":
+        self.connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.loop_stop()
+        self.client.disconnect()
+
+    def connect(self) -> None:
+        """Begin a session: its will first, then its BIRTH certificates."""
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311, clean_session=True)
+        self.client.username_pw_set(self._broker.user, self._broker.password)
+        topic, payload = self.script.ndeath()
+        self.client.will_set(topic.decode(), payload, qos=1)
+        self.client.on_connect = lambda client, *_: client.subscribe(f"spBv1.0/{self.script.group}/NCMD/{self.script.node}", 1)
+        self.client.on_subscribe = lambda *_: self.bear()
+        self.client.on_message = lambda _client, _data, message: self.bear() if asks_for_rebirth(bytes(message.payload)) else None
+        self.client.connect("127.0.0.1", self._broker.port)
+        self.client.loop_start()
+
+    def bear(self) -> None:
+        with self.lock:
+            self.births += 1
+            self._publish(self.script.nbirth())
+            self._publish(self.script.dbirth(self.device, [self._temperature()._replace(name="Sensors/Temperature", unit="°C")]))
+
+    def measure(self, value: float, *, lost: bool = False) -> None:
+        """Publish a temperature by its alias; `lost`: number it and keep it."""
+        with self.lock:
+            self.value = value
+            message = self.script.data(self.device, self._temperature())
+            if not lost:
+                self._publish(message)
+
+    def die(self) -> None:
+        """Lose the connection without a word."""
+        self.client.loop_stop()
+        sock = self.client.socket()
+        assert sock is not None
+        sock.close()
+        self.script = self.script.reconnected()
+
+    def _temperature(self) -> Value:
+        return Value("", self.value, alias=7, time_ms=utc_now_ms())
+
+    def _publish(self, message: tuple[bytes, bytes]) -> None:
+        self.client.publish(message[0].decode(), message[1], qos=0)

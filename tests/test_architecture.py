@@ -41,7 +41,7 @@ HOMES = {
     "lark": {"rules"},
     "msgspec": {"decoders"},
     "numpy": {"rules", "flows", "simulators"},
-    "paho": {"ingest.mqtt", "ingest.tap", "sinks.mqtt", "simulators.publish"},
+    "paho": {"ingest.mqtt", "ingest.sparkplug", "ingest.tap", "sinks.mqtt", "simulators.publish"},
     "pwdlib": {"cli.broker"},
     "pyarrow": {"cli.readings_file"},
     "pydantic": {"documents", "decoders", "rules", "alerts", "cli"},

@@ -72,6 +72,23 @@ def test_a_device_speaks_for_itself_only(session):
     assert ingest.heard() == ["vitalane/v1/shipment/truck-01/readings", "vitalane/v1/shipment/truck-01/status"]
 
 
+def test_an_edge_node_speaks_for_itself_and_hears_its_host(session):
+    ingest, node = signed_in(session, "ingest"), signed_in(session, "truck-01")
+    ingest.subscribe("spBv1.0/+/+/+")
+    ingest.subscribe("spBv1.0/+/+/+/+")
+    for topic in ("spBv1.0/+/NCMD/truck-01", "spBv1.0/+/NCMD/monitor.7", "spBv1.0/STATE/+"):
+        node.subscribe(topic)
+    told = ["spBv1.0/fleet/NBIRTH/truck-01", "spBv1.0/fleet/DDATA/truck-01/probe", "spBv1.0/fleet/NDEATH/truck-01"]
+    assert [node.publish(topic) for topic in told] == ["Success"] * 3
+    for topic in ("spBv1.0/fleet/NDATA/monitor.7", "spBv1.0/fleet/NCMD/truck-01", "spBv1.0/fleet/NCMD/monitor.7", "spBv1.0/STATE/vitalane"):
+        assert node.publish(topic) == REFUSED
+    asked = ["spBv1.0/STATE/vitalane", "spBv1.0/fleet/NCMD/truck-01"]
+    assert [ingest.publish(topic) for topic in asked] == ["Success"] * 2
+    ingest.publish("spBv1.0/fleet/NCMD/monitor.7")
+    assert ingest.publish("spBv1.0/fleet/NDATA/truck-01") == REFUSED
+    assert (ingest.heard(), node.heard()) == ([*told, asked[1], "spBv1.0/fleet/NCMD/monitor.7"], asked)
+
+
 def test_a_device_hears_nothing(session):
     monitor = signed_in(session, "monitor.7")
     monitor.subscribe("vitalane/v1/#")

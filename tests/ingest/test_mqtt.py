@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ingest.attempts import Attempts
 from ingest.mqtt import Connection
 from ingest.settings import BrokerSettings, IngestSettings, TlsSettings
 from telemetry.errors import ConfigError
@@ -168,15 +169,15 @@ def test_the_same_fault_is_said_once(free_port: int, tmp_path: Path, caplog: pyt
     assert sum("broker_failed" in record.message for record in caplog.records) == 1
 
 
-def test_attempts_become_rarer_and_are_spread(free_port: int):
+def test_attempts_become_rarer_and_are_spread():
     """A thousand clients must not come back in the same instant."""
     delays = []
     for _ in range(20):
-        connection = Connection(BrokerSettings(port=free_port, backoff_first_s=1, backoff_longest_s=8), 1000)
+        attempts = Attempts(BrokerSettings(backoff_first_s=1, backoff_longest_s=8))
         steps = []
         for _ in range(6):
-            connection._fail("x")
-            steps.append(connection._attempt_at)
+            attempts.failed("x")
+            steps.append(attempts.due)
         delays.append(steps)
     first = [steps[0] for steps in delays]
     assert max(first) - min(first) > 0.05

@@ -5,6 +5,7 @@ import pytest
 from rules.control import DEFAULT_SETTINGS, registry_record
 from rules.window import PlainWindow
 from telemetry.alert import AlertEvent, Phase
+from telemetry.readings import Decoded, DeviceStatus, no_packets
 from tests.rules.stream import START_MS, Shard, decoded
 
 AT_ONCE = "rules: [{id: warm, when: temperature > 8 Cel, max_gap: 5 min, clear: {when: temperature <= 8 Cel}, severity: warning}]"
@@ -332,6 +333,18 @@ def test_an_absence_was_over_when_another_partition_carried_something_before():
     ]  # fmt: skip
     events = [event for outcome in shard.outcomes for event in outcome.alerts]
     assert [event.revision for event in events] == [1, 2, 3, 4, 5]
+
+
+def test_who_was_offline_by_the_brokers_word_was_away_however_soon_another_partition_brings_it_back():
+    """The wait was not over, but nobody waited: it is over when the device is back, and not taken back as if it had not been."""
+    shard = Shard("rules: [{id: gone, when: 'absent(device, 600 s)', severity: warning}]")
+    shard.messages(0, ("shipment", "d", 0, {"temperature": 5.0}))
+    shard.decoded(10, 1, Decoded(no_packets(), [], [DeviceStatus(0, "shipment", "d", online=False)], 0))
+    shard.tick(11)
+    shard.restart()
+    foreign(shard, 20, ("shipment", "d", 20, {"temperature": 5.0}))
+
+    assert [(phase, start, end) for phase, _, _, start, end in shard.alerts()] == [("raised", 0, None), ("resolved", 0, 20)]
 
 
 def test_what_came_in_the_instant_in_which_an_absence_begins_does_not_end_it():
