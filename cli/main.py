@@ -41,6 +41,7 @@ COMMANDS = {
     "simulate": "cli.simulate",
     "asyncapi": "cli.asyncapi",
     "deploy": "cli.deploy",
+    "score": "cli.score",
 }
 
 

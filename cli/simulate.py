@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.configuration import Configuration, read_configuration
+from cli.lazy import LazyGroup
 from cli.options import DurationType
 from cli.settings import Settings
 from cli.simulate_load import run_load
@@ -24,6 +25,7 @@ from simulators.patient import Patients
 from simulators.publish import Broker, Publisher
 from simulators.replay import ReplaySource, rows, scan, shift_to_now
 from simulators.shipment import Shipments
+from simulators.staging import NONE, OWN, disturb
 from simulators.world import Device, registry
 from telemetry.clock import format_ms, utc_now_ms
 from telemetry.errors import Transient
@@ -33,7 +35,7 @@ PLAIN_LINE_S = 5.0
 FLUSH_S = 30.0
 
 
-@click.group()
+@click.group(cls=LazyGroup, modules={"scenario": "cli.scenario"})
 @click.option(
     "-c", "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), envvar="VITALANE_CONFIG", help="Whose broker."
 )
@@ -43,7 +45,7 @@ FLUSH_S = 30.0
 @click.option("--qos", type=click.IntRange(0, 2), default=1, show_default=True)
 @click.pass_context
 def simulate(ctx: click.Context, config_file: Path | None, host: str | None, port: int | None, clients: int, qos: int) -> None:
-    """Publish as devices do: shipments, patients, or a file."""
+    """Publish as devices do: shipments, patients, a scenario, or a file."""
     if ctx.obj is None:
         ctx.obj = lambda: _publisher(_configuration(config_file), "simulator", clients=clients, qos=qos, host=host, port=port)
 
@@ -56,6 +58,12 @@ speed_option = click.option(
 for_option = click.option("--for", "duration_ms", type=DurationType(), help="How long; without it, until Ctrl-C.")
 registry_option = click.option(
     "--registry", "registry_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the devices as a registry document there."
+)
+truth_option = click.option(
+    "--truth", "truth_file", type=click.Path(path_type=Path, dir_okay=False), help="Write there what happened, as JSON lines."
+)
+faults_option = click.option(
+    "--faults", default=OWN, show_default=True, metavar="KINDS", help="own, none, all (its own and a mixture of all), or kinds with commas."
 )
 
 
@@ -92,14 +100,24 @@ def patients(publisher: Any, count: int, seed: int, speed: float, duration_ms: i
     "--kind", type=click.Choice(["shipment", "patient"]), default="shipment", show_default=True, help="Where the file names none."
 )
 @click.option("--shift-to-now", "shift", is_flag=True, help="Move the times so that the last reading is measured when it is sent.")
+@click.option("--faults", default=NONE, show_default=True, metavar="KINDS", help="none, all, or kinds with commas, on top.")
+@seed_option
+@truth_option
 @click.pass_obj
-def replay(publisher: Any, file: Path, speed: float, kind: str, shift: bool) -> None:
-    """Replay a CSV of `time,device,metric,value[,unit][,kind]`, its times kept or shifted to now."""
+def replay(publisher: Any, *, file: Path, speed: float, kind: str, shift: bool, faults: str, seed: int, truth_file: Path | None) -> None:
+    """Replay a CSV of `time,device,metric,value[,unit][,kind]`, its times kept or shifted to now, with faults on top."""
     span = scan(file, kind=kind)
-    click.echo(f"{file}: {span.rows} readings of {span.devices} devices, {format_ms(span.first_ms)} to {format_ms(span.last_ms)}", err=True)
-    shift_ms = shift_to_now(span, speed, utc_now_ms()) if shift else 0
-    feed = Feed(ReplaySource(rows(file, kind=kind), kind=kind, shift_ms=shift_ms), speed, never_ahead=shift)
-    play([feed], publisher(), None)
+    lasts = f"{format_ms(span.first_ms)} to {format_ms(span.last_ms)}"
+    click.echo(f"{file}: {span.rows} readings of {len(span.devices)} devices, {lasts}", err=True)
+    now_ms = utc_now_ms()
+    shift_ms = shift_to_now(span, speed, now_ms) if shift else 0
+    source = ReplaySource(rows(file, kind=kind), kind=kind, shift_ms=shift_ms)
+    disturbed, truth = disturb(source, span, faults, name=file.name, seed=seed, shift_ms=shift_ms, speed=speed, played_ms=now_ms)
+    try:
+        play([Feed(disturbed, speed, never_ahead=shift)], publisher(), None)
+    finally:
+        if truth_file is not None:
+            truth.write(truth_file)
 
 
 @simulate.command()
@@ -154,13 +172,16 @@ def write_registry(file: Path, devices: list[Device]) -> None:
     file.write_text("devices:\n" + "".join(f"  - {json.dumps(entry, ensure_ascii=False)}\n" for entry in registry(devices)))
 
 
-def play(feeds: list[Feed], publisher: Publisher, duration_s: float | None) -> None:
-    """Publish until the end, the duration, or Ctrl-C, showing how it goes; then wait for what is not acknowledged yet."""
+def play(feeds: list[Feed], publisher: Publisher, duration_s: float | None, *, shown_s: float | None = None) -> None:
+    """Publish until the end, the duration, or Ctrl-C, showing how it goes; then wait for what is not acknowledged yet.
+
+    `shown_s` is how long that should take, where the feeds end by themselves.
+    """
     stop = stop_on_signals().stop
     publisher.stop = stop
     publisher.open(OPEN_S)
     with closing(publisher):
-        with _shown(duration_s) as show:
+        with _shown(duration_s if shown_s is None else shown_s) as show:
             began = time.monotonic()
             pace.play(feeds, publisher, stop, duration_s=duration_s, progress=show, progress_s=0.5)
             played_s = time.monotonic() - began

@@ -11,7 +11,8 @@ from cli.lag import Lag
 from cli.places import ledger_path
 from cli.verify import Check, alert_events, verified
 from rules.reserved import RESERVED
-from simulators.incidents import Breach, Incident, IncidentKind
+from simulators.incidents import Incident, IncidentKind
+from simulators.truth import Breach
 from sinks.ledger import DELIVERED
 from telemetry import books
 from telemetry.alert import AlertEvent, Phase

@@ -1,23 +1,53 @@
-"""A little honest dirt, scripted: what real devices send besides good readings, placed at given event times. What was injected is counted,
-so that what the other end quarantines can be held against it.
+"""What goes wrong between a sensor and the broker, seeded: faults compose in any order, and each says what it did.
+
+Their law: what a fault does to a message is a function of the seed, the fault, the device and the message as it was measured, so that
+adding one fault does not change another's dice. A fault of the way acts on when a message is published and keeps its stamps, one of a clock
+changes the stamps, one of a sensor the values, one of a payload the bytes. Messages are only ever put off, never sent before their time.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from hashlib import blake2b
+from statistics import NormalDist
+from typing import ClassVar, NamedTuple
+from zlib import crc32
 
-from decoders.topics import READINGS, Topic, format_topic
-from decoders.wire import encode_values
+from simulators.payloads import readings
+from telemetry.reasons import Reason
+
+NORMAL = NormalDist()
+FOREVER_MS = 2**62
 
 
-class SlipKind(StrEnum):
-    DUPLICATE = "duplicate"  # the same message again, as QoS 1 may
-    MALFORMED = "malformed"  # a copy that was cut off half-way
-    IMPLAUSIBLE = "implausible"  # 850 degrees Celsius: an open thermocouple
+class FaultKind(StrEnum):
+    DROPOUT = "dropout"  # out of reach; what was measured meanwhile comes when it is back, or never
+    DISCONNECT = "disconnect"  # a connection breaks in the middle of a message, again and again
+    DUPLICATES = "duplicates"  # the same message again, as QoS 1 may
+    REORDERING = "reordering"  # messages overtake each other
+    LATENCY = "latency"  # messages are late by a distribution, in their order
+    CLOCK_SKEW = "clock_skew"  # a clock that is off by a constant
+    CLOCK_DRIFT = "clock_drift"  # a clock that runs too fast or too slow
+    CLOCK_JUMP = "clock_jump"  # a clock that is set wrong by hours
+    CLOCK_DAY_AHEAD = "clock_day_ahead"  # a clock that is set to tomorrow
+    FROZEN = "frozen"  # a sensor that goes on saying what it said
+    SPIKE = "spike"  # single values that cannot be
+    UNIT_MIX_UP = "unit_mix_up"  # values in another unit than is said
+    BATTERY_DEATH = "battery_death"  # the battery runs down, then nothing more comes
+    TELEPORT = "teleport"  # single positions from elsewhere
+    FLOOD = "flood"  # far more readings than there should be
+    MALFORMED = "malformed"  # bytes that are no message
+    SCHEMA_CHANGE = "schema_change"  # another form after an update
+    GATEWAY_MERGE = "gateway_merge"  # a gateway publishes one device's readings as another's
 
 
-IMPLAUSIBLE_CELSIUS = 850.0
+WHOLE = frozenset({Reason.MALFORMED, Reason.WRONG_TYPE, Reason.UNSUPPORTED_VERSION, Reason.DEVICE_MISMATCH})
+"""Reasons for which a message is refused whole, and counts once; for others, each of its readings does."""
+
+
+MAX_SKEW_MS = 5 * 60_000
+"""How far ahead of its receipt a reading may be stamped, where nothing else is set."""
 
 
 class Message(NamedTuple):
@@ -29,49 +59,143 @@ class Message(NamedTuple):
     retain: bool = False
 
 
-class Slip(NamedTuple):
-    """One piece of dirt: it follows the first message of the device at or after `time_ms`."""
+class Parcel(NamedTuple):
+    """A message on its way, and what is known of it besides."""
 
-    kind: SlipKind
-    topic: str
-    time_ms: int
+    message: Message
+    device: str  # that measured it, whoever's topic it comes under
+    measured_ms: int  # when it was measured in truth, which its stamp may not say
+    number: int  # of the message as it was measured: dice are thrown by it
+    copy: bool = False  # it has come before
+    offset_ms: int = 0  # how far its stamps are ahead of when it was measured
+    refused: tuple[tuple[str, int], ...] = ()  # for which reasons, and how often, the other end must quarantine it
 
+    def put_off(self, time_ms: int) -> "Parcel":
+        """Return it as it is when it is published at a time, if that is later."""
+        return self if time_ms <= self.message.time_ms else self._replace(message=self.message._replace(time_ms=time_ms))
 
-class Fault(Protocol):
-    """Something that happens to messages on their way: takes those of one tick in order of time, returns those to be published."""
-
-    def apply(self, messages: list[Message]) -> list[Message]:
-        """Return the messages with the fault's doing; the order of time is kept."""
-
-
-class Slips:
-    """Scripted slips, each injected once."""
-
-    def __init__(self, slips: Sequence[Slip]) -> None:
-        self.injected: Counter[str] = Counter()
-        self._waiting = list(slips)
-
-    def apply(self, messages: list[Message]) -> list[Message]:
-        if not self._waiting or not messages or min(slip.time_ms for slip in self._waiting) > messages[-1].time_ms:
-            return messages
-        out: list[Message] = []
-        for message in messages:
-            out.append(message)
-            for slip in [slip for slip in self._waiting if slip.topic == message.topic and slip.time_ms <= message.time_ms]:
-                self._waiting.remove(slip)
-                self.injected[slip.kind.value] += 1
-                out.append(_slipped(slip.kind, message))
-        return out
+    def saying(self, payload: bytes) -> "Parcel":
+        return self._replace(message=self.message._replace(payload=payload))
 
 
-def slip(kind: SlipKind, device_kind: str, device: str, time_ms: int) -> Slip:
-    """Return the slip of one device. Raises ValueError where no topic can name it."""
-    return Slip(kind, format_topic(Topic(device_kind, device, READINGS)), time_ms)
+class Span(NamedTuple):
+    """The time in which a fault acts, the end not included; event times."""
+
+    start_ms: int = 0
+    end_ms: int = FOREVER_MS
 
 
-def _slipped(kind: SlipKind, message: Message) -> Message:
-    if kind is SlipKind.DUPLICATE:
-        return message
-    if kind is SlipKind.MALFORMED:
-        return message._replace(payload=message.payload[: len(message.payload) // 2])
-    return message._replace(payload=encode_values({"temperature": IMPLAUSIBLE_CELSIUS}, message.time_ms + 1))
+class Fault(ABC):
+    """One fault of some devices. What it did is in `touched`, messages by device."""
+
+    kind: ClassVar[FaultKind]
+    on_the_way: ClassVar[bool] = False  # it acts on what is published in its span; the others on what is measured in it
+
+    def __init__(self, devices: Iterable[str], span: Span, *, seed: int, most: int | None = None) -> None:
+        """`most` messages of each device are touched, all of them where it is None."""
+        self.devices = tuple(devices)
+        self.span = span
+        self.touched: Counter[str] = Counter()
+        self._seed = seed
+        self._most = most
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics whose values it falsifies."""
+        return ()
+
+    @abstractmethod
+    def act(self, parcel: Parcel) -> Sequence[Parcel]:
+        """Return what becomes of a message within the span: [parcel] where nothing does."""
+
+    def pass_on(self, parcel: Parcel) -> Sequence[Parcel]:
+        """Return what becomes of a message of one of its devices."""
+        at_ms = parcel.message.time_ms if self.on_the_way else parcel.measured_ms
+        if not self.span.start_ms <= at_ms < self.span.end_ms:
+            return (parcel,)
+        if self._most is not None and self.touched[parcel.device] >= self._most:
+            return (parcel,)
+        after = self.act(parcel)
+        if len(after) != 1 or after[0] is not parcel:
+            self.touched[parcel.device] += 1
+        return after
+
+    def dice(self, parcel: Parcel, throw: str = "") -> float:
+        """Return a number in [0, 1): the same for the same seed, fault, device and message; `throw` tells several of one message apart."""
+        return dice(self._seed, self.kind, parcel.device, parcel.number, throw)
+
+    def device_dice(self, device: str, throw: str = "") -> float:
+        """Return a number in [0, 1) for one device."""
+        return dice(self._seed, self.kind, device, throw)
+
+
+class Tally:
+    """What was let go at the end of the way, as the other end must count it."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.copied = 0  # readings that come a second time, and are not refused
+        self.refused: Counter[str] = Counter()
+
+    def note(self, parcel: Parcel) -> None:
+        self.messages += 1
+        for reason, count in parcel.refused:
+            self.refused[reason] += count
+        if parcel.copy and not any(reason in WHOLE for reason, _ in parcel.refused):
+            self.copied += len(readings(parcel.message.payload)) - sum(count for _, count in parcel.refused)
+
+
+class Way:
+    """Faults in the order in which messages pass them."""
+
+    def __init__(self, faults: Sequence[Fault] = ()) -> None:
+        self._of: dict[str, list[Fault]] = {}
+        for fault in faults:
+            for device in fault.devices:
+                self._of.setdefault(device, []).append(fault)
+
+    def apply(self, message: Message) -> Sequence[Parcel]:
+        """Return what becomes of a message, not in order of time."""
+        device = device_of(message.topic)
+        faults = self._of.get(device)
+        if not faults:
+            return (Parcel(message, device, message.time_ms, 0),)
+        parcels: Sequence[Parcel] = (Parcel(message, device, message.time_ms, message.time_ms << 32 | crc32(message.payload)),)
+        for fault in faults:
+            parcels = [after for parcel in parcels for after in fault.pass_on(parcel)]
+        return parcels
+
+
+def as_received(parcel: Parcel, received_ms: int) -> Parcel:
+    """Return a message with what it is refused for when the receiver's clock is at an instant, which its stamps may be ahead of."""
+    if not parcel.offset_ms or parcel.measured_ms + parcel.offset_ms <= received_ms + MAX_SKEW_MS:
+        return parcel
+    if any(reason in WHOLE for reason, _ in parcel.refused):
+        return parcel
+    unknown = sum(count for reason, count in parcel.refused if reason == Reason.UNKNOWN_METRIC)
+    ahead = len(readings(parcel.message.payload)) - unknown
+    return parcel._replace(refused=tuple((reason, n) for reason, n in ((Reason.UNKNOWN_METRIC, unknown), (Reason.FUTURE_TIME, ahead)) if n))
+
+
+def device_of(topic: str) -> str:
+    """Return the device of a topic of ours."""
+    return topic.split("/", 4)[3]
+
+
+def dice(seed: int, *names: str | int) -> float:
+    """Return a number in [0, 1) that follows from a seed and names, and from nothing else."""
+    text = "\x1f".join(map(str, (seed, *names)))
+    return int.from_bytes(blake2b(text.encode(), digest_size=7).digest()) / 2**56
+
+
+def normal(uniform: float) -> float:
+    """Return the standard normal number that belongs to a number in [0, 1)."""
+    return NORMAL.inv_cdf(min(max(uniform, 1e-12), 1 - 1e-12))
+
+
+def injected(faults: Iterable[Fault]) -> dict[str, int]:
+    """Return how many messages faults have touched, by kind."""
+    counts: Counter[str] = Counter()
+    for fault in faults:
+        counts[fault.kind.value] += fault.touched.total()
+    return dict(counts)

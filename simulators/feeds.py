@@ -2,8 +2,9 @@
 fast those times run. Nothing here publishes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import chain, count
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
@@ -11,9 +12,9 @@ import numpy as np
 
 from decoders.topics import READINGS, Topic, format_topic
 from decoders.wire import encode_values
-from simulators.faults import Fault, Message
-from simulators.incidents import Truth
-from simulators.world import Integers, Reports, World
+from simulators.faults import Fault, Message, Parcel, Tally, Way, as_received
+from simulators.truth import Truth
+from simulators.world import Reports, World
 
 CATCHES_UP_S = 600.0
 """How long a run without an end lasts, on the wall clock, before event time has caught up with it."""
@@ -41,21 +42,11 @@ class Feed(NamedTuple):
 class WorldSource:
     """The reports of a world as messages, one message a report; without end."""
 
-    def __init__(
-        self,
-        world: World,
-        *,
-        truth: Truth | None = None,
-        faults: Sequence[Fault] = (),
-        skew_ms: Mapping[str, int] | None = None,
-    ) -> None:
-        """`skew_ms`: how far the clock of a device is ahead; its messages are sent when they are due and stamped as it believes."""
+    def __init__(self, world: World, *, truth: Truth | None = None) -> None:
         self._world = world
         self._truth = truth
-        self._faults = faults
         self._places = {item.device: index for index, item in enumerate(world.devices)}
         self._topics = [format_topic(Topic(item.kind, item.device, READINGS)) for item in world.devices]
-        self._skew_ms = np.array([(skew_ms or {}).get(item.device, 0) for item in world.devices], dtype=np.int64)
 
     @property
     def next_ms(self) -> int:
@@ -67,27 +58,79 @@ class WorldSource:
         if self._truth is not None:
             for report in reports:
                 self._truth.observe(self._places, report)
-        messages = sorted(
-            chain.from_iterable(encoded(report, self._topics, self._skew_ms) for report in reports), key=attrgetter("time_ms")
-        )
-        for fault in self._faults:
-            messages = fault.apply(messages)
-        return messages
+        return sorted(chain.from_iterable(encoded(report, self._topics) for report in reports), key=attrgetter("time_ms"))
 
 
-def encoded(reports: Reports, topics: Sequence[str], skew_ms: Integers) -> Iterator[Message]:
+class Disturbed:
+    """A source whose messages pass faults; what they put off waits here for its time. It may end at `end_ms`: what waits comes then."""
+
+    def __init__(
+        self,
+        source: Source,
+        faults: Sequence[Fault] = (),
+        *,
+        end_ms: int | None = None,
+        seen: Callable[[Parcel], None] | None = None,
+        received_ms: Callable[[int], int] | None = None,
+    ) -> None:
+        """`seen` is told of every message when it is let go; `received_ms` says what the receiver's clock is then, by default the time."""
+        self.tally = Tally()
+        self._way = Way(faults)
+        self._source = source
+        self._end_ms = end_ms
+        self._seen = seen
+        self._received_ms = received_ms
+        self._waiting: list[tuple[int, int, Parcel]] = []
+        self._numbers = count()
+
+    @property
+    def next_ms(self) -> int | None:
+        next_ms = self._source_ms()
+        return next_ms if next_ms is not None or not self._waiting else self._at_last(self._waiting[0][0])
+
+    def take(self) -> list[Message]:
+        """Return what is published before the source says the next thing."""
+        if self._source_ms() is not None:
+            for message in self._source.take():
+                for parcel in self._way.apply(message):
+                    heappush(self._waiting, (parcel.message.time_ms, next(self._numbers), parcel))
+        next_ms = self._source_ms()
+        let_go: list[Message] = []
+        while self._waiting and (next_ms is None or self._waiting[0][0] < next_ms):
+            let_go.append(self._let_go(heappop(self._waiting)[2]))
+        return let_go
+
+    def _let_go(self, parcel: Parcel) -> Message:
+        message = parcel.message
+        time_ms = self._at_last(message.time_ms)
+        parcel = as_received(parcel, time_ms if self._received_ms is None else self._received_ms(time_ms))
+        if time_ms != message.time_ms:
+            parcel = parcel._replace(message=message._replace(time_ms=time_ms))
+        self.tally.note(parcel)
+        if self._seen is not None:
+            self._seen(parcel)
+        return parcel.message
+
+    def _at_last(self, time_ms: int) -> int:
+        return time_ms if self._end_ms is None else min(time_ms, self._end_ms)
+
+    def _source_ms(self) -> int | None:
+        next_ms = self._source.next_ms
+        return None if next_ms is None or (self._end_ms is not None and next_ms >= self._end_ms) else next_ms
+
+
+def encoded(reports: Reports, topics: Sequence[str]) -> Iterator[Message]:
     """Yield a message for each report. A report of which nothing was measured is none."""
     metrics = reports.metrics
     gaps = frozenset(np.flatnonzero(np.isnan(reports.values).any(axis=1)).tolist())
-    stamps = (reports.times_ms + skew_ms[reports.devices]).tolist()
-    rows = zip(reports.devices.tolist(), reports.times_ms.tolist(), stamps, reports.values.tolist(), strict=True)
-    for number, (device, time_ms, stamp, row) in enumerate(rows):
+    rows = zip(reports.devices.tolist(), reports.times_ms.tolist(), reports.values.tolist(), strict=True)
+    for number, (device, time_ms, row) in enumerate(rows):
         values = dict(zip(metrics, row, strict=True))
         if number in gaps:
             values = {metric: value for metric, value in values.items() if value == value}  # noqa: PLR0124 - NaN alone differs from itself
             if not values:
                 continue
-        yield Message(time_ms, topics[device], encode_values(values, stamp))
+        yield Message(time_ms, topics[device], encode_values(values, time_ms))
 
 
 def start_for(speed: float, duration_s: float | None, now_ms: int) -> int:

@@ -37,13 +37,13 @@ class Row(NamedTuple):
     kind: str = ""  # empty: as the reader is told
 
 
-class Span(NamedTuple):
+class Contents(NamedTuple):
     """What a file holds."""
 
     rows: int
     first_ms: int  # the earliest
     last_ms: int  # the latest
-    devices: int
+    devices: dict[str, str]  # the kind of each
     metrics: tuple[str, ...]
 
 
@@ -55,11 +55,11 @@ def rows(path: Path, *, kind: str = "shipment") -> Iterator[Row]:
         yield row
 
 
-def scan(path: Path, *, kind: str = "shipment") -> Span:
+def scan(path: Path, *, kind: str = "shipment") -> Contents:
     """Read a file from end to end and return what it holds. Raises ConfigError with its first problems, or where it has no rows."""
     problems: list[Problem] = []
     count, first, last = 0, LARGEST_MS, 0
-    devices: set[str] = set()
+    devices: dict[str, str] = {}
     metrics: dict[str, None] = {}
     for line, row in _read(path, kind):
         if isinstance(row, str):
@@ -69,16 +69,16 @@ def scan(path: Path, *, kind: str = "shipment") -> Span:
             continue
         count += 1
         first, last = min(first, row.time_ms), max(last, row.time_ms)
-        devices.add(row.device)
+        devices[row.device] = row.kind or kind
         metrics[row.metric] = None
     if not problems and not count:
         problems.append(Problem(str(path), 0, 0, "", "there are no readings in it"))
     if problems:
         raise ConfigError(problems)
-    return Span(count, first, last, len(devices), tuple(metrics))
+    return Contents(count, first, last, devices, tuple(metrics))
 
 
-def shift_to_now(span: Span, speed: float, now_ms: int) -> int:
+def shift_to_now(span: Contents, speed: float, now_ms: int) -> int:
     """Return what to add to each time so that, played from now at `speed`, the last reading is sent at the instant that it is stamped with.
 
     No reading is ahead of the clock then. Slower than real time the first reading is the one that is sent at its instant.

@@ -1,26 +1,30 @@
-"""The scene of `vitalane demo`: a fleet at a multiple of real time, a ward at real time, three incidents and a little dirt, laid out over
+"""The scene of `vitalane demo`: a fleet at a multiple of real time, a ward at real time, three incidents and a few faults, laid out over
 the demo's length. Deterministic for a seed, a length and a start.
 
 Everything is placed in fractions of the length, so that fifteen seconds show what a minute does; only what a rule's duration demands of
 the ward in real time has a floor in seconds.
 """
 
-from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from decoders.topics import READINGS, Topic, format_topic
 from decoders.wire import encode_values
-from simulators.faults import Message, Slip, SlipKind, Slips, slip
-from simulators.feeds import Feed, WorldSource, start_for
-from simulators.incidents import Incident, Truth, desaturate, leave_door_open, silence_probe
+from simulators.faults import Fault, Message, Span, injected
+from simulators.faults_device import ClockDayAhead, Spike
+from simulators.faults_payload import Malformed
+from simulators.faults_way import Duplicates
+from simulators.feeds import Disturbed, Feed, WorldSource, start_for
+from simulators.incidents import ABSENT, Incident, IncidentKind, Limit, strike
 from simulators.patient import Patients
 from simulators.shipment import Shipments
+from simulators.truth import Truth
 from simulators.world import Device, named, registry
 
 TOO_WARM, DOOR_OPEN, DESATURATION, SILENT = "vaccine-too-warm", "door-open", "desaturation", "probe-silent"
 """The rules of the demo's pack that must find the incidents."""
+WARM, SHORT_OF_AIR, UNPLUGGED = Limit("temperature", ">", 8.0), Limit("spo2", "<", 90.0), Limit("spo2", ABSENT)
 
 LENGTH_S = 60.0
 """The length that incidents are laid out over where the demo has no end."""
@@ -30,7 +34,7 @@ FLEET_SPAN_S = 3600.0  # of event time, over the length: ten minutes pass in a s
 FLEET_REPORT_MS = 30_000
 DOOR_OPEN_MS = 20 * 60_000
 CUFF_MS = 300_000
-AHEAD_MS = 24 * 3_600_000
+IMPLAUSIBLE_CELSIUS = 850.0  # an open thermocouple
 DUPLICATES = 5
 PRODUCTS = ("vaccine", "produce", "vaccine", "dairy")
 DAY_MS = 86_400_000
@@ -43,7 +47,7 @@ class Scene(NamedTuple):
     feeds: list[Feed]
     truth: Truth
     retained: list[Message]  # to be published before ingest subscribes, for only then are they delivered as retained
-    slips: list[Slips]
+    faults: list[Fault]
     ahead: tuple[str, ...]  # devices whose clock is a day ahead: everything they say is quarantined
 
     def registry(self) -> list[dict[str, Any]]:
@@ -52,7 +56,7 @@ class Scene(NamedTuple):
 
     def dirt(self) -> dict[str, int]:
         """Return what has been injected so far, messages by kind."""
-        return dict(sum((slips.injected for slips in self.slips), Counter({"retained": len(self.retained)})))
+        return {**injected(self.faults), "retained": len(self.retained)}
 
 
 def demo(*, seed: int = 1, duration_s: float | None = None, now_ms: int, trucks: int = 40, patients: int = 20) -> Scene:
@@ -88,16 +92,18 @@ def demo(*, seed: int = 1, duration_s: float | None = None, now_ms: int, trucks:
             _silence(ward, silent, now_ms, length_s),
         ]
     )
-    fleet_slips, ward_slips = _slips(dirty, ward.devices[clean_patient].device, fleet_start, now_ms, length_s, speed)
+    fleet_faults = _fleet_faults(dirty, fleet_start, length_s, speed, seed)
+    fleet_faults.append(ClockDayAhead([ahead], Span(), seed=seed))
+    ward_faults = _ward_faults(ward.devices[clean_patient].device, now_ms, length_s, seed)
     return Scene(
         devices=[*fleet.devices, *ward.devices],
         feeds=[
-            Feed(WorldSource(fleet, truth=truth, faults=[fleet_slips], skew_ms={ahead: AHEAD_MS}), speed),
-            Feed(WorldSource(ward, truth=truth, faults=[ward_slips]), 1.0),
+            Feed(Disturbed(WorldSource(fleet, truth=truth), fleet_faults), speed),
+            Feed(Disturbed(WorldSource(ward, truth=truth), ward_faults), 1.0),
         ],
         truth=truth,
         retained=[_retained(dirty[-1], fleet_start - DAY_MS)],
-        slips=[fleet_slips, ward_slips],
+        faults=[*fleet_faults, *ward_faults],
         ahead=(ahead,),
     )
 
@@ -105,7 +111,7 @@ def demo(*, seed: int = 1, duration_s: float | None = None, now_ms: int, trucks:
 def _door(fleet: Shipments, index: int, start_ms: int, length_s: float, speed: float) -> Incident:
     """From 8 % of the length for twenty minutes of event time: time to warm up, ten minutes to hold, and time to cool down again."""
     opens = start_ms + round(0.08 * length_s * speed * 1000)
-    return leave_door_open(fleet, index, opens, opens + DOOR_OPEN_MS, rule=TOO_WARM, also=(DOOR_OPEN,))
+    return strike(fleet, IncidentKind.DOOR_OPEN, index, opens, opens + DOOR_OPEN_MS, rule=TOO_WARM, also=(DOOR_OPEN,), limit=WARM)
 
 
 def _desaturation(ward: Patients, index: int, start_ms: int, length_s: float) -> Incident:
@@ -113,30 +119,40 @@ def _desaturation(ward: Patients, index: int, start_ms: int, length_s: float) ->
     lag_s = min(max(length_s / 20, 0.8), 20.0)
     begins = start_ms + round(0.06 * length_s * 1000)
     lasts_ms = round(max(12.0, 0.4 * length_s) * 1000)
-    return desaturate(ward, index, begins, begins + lasts_ms, rule=DESATURATION, lag_s=lag_s)
+    return strike(ward, IncidentKind.DESATURATION, index, begins, begins + lasts_ms, rule=DESATURATION, limit=SHORT_OF_AIR, lag_s=lag_s)
 
 
 def _silence(ward: Patients, index: int, start_ms: int, length_s: float) -> Incident:
     """Longer than the six seconds after which silence is noticed."""
     begins = start_ms + round(0.15 * length_s * 1000)
-    return silence_probe(ward, index, begins, begins + round(max(9.0, length_s / 6) * 1000), rule=SILENT)
+    ends = begins + round(max(9.0, length_s / 6) * 1000)
+    return strike(ward, IncidentKind.PROBE_SILENT, index, begins, ends, rule=SILENT, limit=UNPLUGGED)
 
 
-def _slips(trucks: list[str], monitor: str, fleet_ms: int, ward_ms: int, length_s: float, speed: float) -> tuple[Slips, Slips]:
-    """Dirt on devices of which nothing else is expected, spread over the first half of the length."""
+def _fleet_faults(trucks: list[str], start_ms: int, length_s: float, speed: float, seed: int) -> list[Fault]:
+    """Return faults of trucks of which nothing else is expected, spread over the first half of the length."""
 
-    def at(share: float) -> int:
-        return fleet_ms + round(share * length_s * speed * 1000)
+    def since(share: float) -> Span:
+        return Span(start_ms + round(share * length_s * speed * 1000))
 
-    fleet = [
-        slip(SlipKind.DUPLICATE, "shipment", trucks[number % len(trucks)], at(0.1 + 0.08 * number)) for number in range(DUPLICATES - 1)
+    faults: list[Fault] = [
+        Duplicates([trucks[number % len(trucks)]], since(0.1 + 0.08 * number), seed=seed, most=1, probability=1.0, within_ms=0)
+        for number in range(DUPLICATES - 1)
     ]
-    fleet.append(slip(SlipKind.IMPLAUSIBLE, "shipment", trucks[0], at(0.25)))
-    ward: list[Slip] = [
-        slip(SlipKind.DUPLICATE, "patient", monitor, ward_ms + round(0.3 * length_s * 1000)),
-        slip(SlipKind.MALFORMED, "patient", monitor, ward_ms + round(0.35 * length_s * 1000)),
+    faults.append(Spike([trucks[0]], since(0.25), seed=seed, most=1, metric="temperature", value=IMPLAUSIBLE_CELSIUS))
+    return faults
+
+
+def _ward_faults(monitor: str, start_ms: int, length_s: float, seed: int) -> list[Fault]:
+    """Return faults of a monitor of which nothing else is expected."""
+
+    def since(share: float) -> Span:
+        return Span(start_ms + round(share * length_s * 1000))
+
+    return [
+        Duplicates([monitor], since(0.3), seed=seed, most=1, probability=1.0, within_ms=0),
+        Malformed([monitor], since(0.35), seed=seed, most=1),
     ]
-    return Slips(fleet), Slips(ward)
 
 
 def _retained(device: str, time_ms: int) -> Message:

@@ -24,7 +24,7 @@ PACKAGES = {
     "flows": {"telemetry", "journal", "decoders", "rules"},
     "alerts": {"telemetry", "journal", "documents"},
     "sinks": {"telemetry", "journal"},
-    "simulators": {"telemetry", "decoders.topics", "decoders.wire"},
+    "simulators": {"telemetry", "documents", "decoders.topics", "decoders.wire"},
     "cli": {"telemetry", "documents", "journal", "decoders", "ingest", "rules", "flows", "alerts", "sinks", "simulators"},
 }
 
@@ -44,7 +44,7 @@ HOMES = {
     "paho": {"ingest.mqtt", "ingest.sparkplug", "ingest.tap", "sinks.mqtt", "simulators.publish"},
     "pwdlib": {"cli.broker"},
     "pyarrow": {"cli.readings_file"},
-    "pydantic": {"documents", "decoders", "rules", "alerts", "cli"},
+    "pydantic": {"documents", "decoders", "rules", "alerts", "simulators", "cli"},
     "rich": {"cli"},
     "tahutils": {"decoders.sparkplug"},
     "urllib3": {"sinks.webhook", "sinks.influxdb", "sinks.influxdb_past"},

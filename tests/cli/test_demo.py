@@ -6,7 +6,8 @@ import pytest
 
 from cli.main import run
 from cli.summary import Finding, findings, outcome, percentile
-from simulators.incidents import Breach, Incident, IncidentKind
+from simulators.incidents import Incident, IncidentKind
+from simulators.truth import Breach
 from telemetry.alert import AlertClass, AlertEvent, Phase, Severity
 from tests.cli.running import Running, vitalane
 from tests.tools import find_mosquitto
@@ -89,8 +90,8 @@ def test_the_demo_finds_every_incident_and_balances(broker: str, tmp_path: Path)
     assert told["messages"]["sent"] <= told["messages"]["journalled"]
     assert told["unexpected_alerts"] == []
     assert told["readings"]["quarantined"]["malformed"] == told["injected"]["malformed"] == 1
-    assert told["readings"]["quarantined"]["implausible"] == told["injected"]["implausible"] == 1
-    assert told["readings"]["duplicate"] >= told["injected"]["duplicate"]
+    assert told["readings"]["quarantined"]["implausible"] == told["injected"]["spike"] == 1
+    assert told["readings"]["duplicate"] >= told["injected"]["duplicates"]
     assert told["received_to_alert_ms"]["events"] == sum(told["alerts"].values()) * 2 - told["open_alerts"]
     assert "[CRITICAL] vaccine-too-warm raised: " in ended.stderr
     assert "Traceback" not in ended.stderr

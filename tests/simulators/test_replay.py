@@ -122,7 +122,7 @@ def test_scan_tells_what_a_file_holds(file):
         3,
         1000,
         3000,
-        2,
+        {"a": "shipment", "b": "shipment"},
         ("temperature", "humidity"),
     )
 

@@ -137,10 +137,12 @@ def test_the_dirt_is_what_is_counted():
     twice = len(messages) - len({(message.topic, message.payload) for message in messages})
     unreadable = sum(good(message.payload) is None for message in messages)
     implausible = sum(b'"temperature":850.0' in message.payload for message in messages)
-    assert scene.dirt() == {"duplicate": 5, "malformed": 1, "implausible": 1, "retained": 1}
+    ahead = [message for message in messages if message.topic.split("/")[3] in scene.ahead]
+    dirt = scene.dirt()
+    assert dirt.pop("clock_day_ahead") >= len(ahead)  # the last tick's messages may be due after the end
+    assert dirt == {"duplicates": 5, "spike": 1, "malformed": 1, "retained": 1}
     assert (twice, unreadable, implausible) == (5, 1, 1)
     assert [message.retain for message in scene.retained] == [True]
-    ahead = [message for message in messages if message.topic.split("/")[3] in scene.ahead]
     assert ahead
     assert all(good(message.payload)[0] > NOW + 60_000 for message in ahead)
 
