@@ -35,7 +35,7 @@ PLAIN_LINE_S = 5.0
 FLUSH_S = 30.0
 
 
-@click.group(cls=LazyGroup, modules={"scenario": "cli.scenario"})
+@click.group(cls=LazyGroup, modules={"scenario": "cli.scenario", "upload": "cli.upload"})
 @click.option(
     "-c", "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), envvar="VITALANE_CONFIG", help="Whose broker."
 )

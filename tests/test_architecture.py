@@ -24,7 +24,7 @@ PACKAGES = {
     "flows": {"telemetry", "journal", "decoders", "rules"},
     "alerts": {"telemetry", "journal", "documents"},
     "sinks": {"telemetry", "journal"},
-    "simulators": {"telemetry", "documents", "decoders.topics", "decoders.wire"},
+    "simulators": {"telemetry", "documents", "decoders.topics", "decoders.wire", "decoders.mapping_model"},
     "cli": {"telemetry", "documents", "journal", "decoders", "ingest", "rules", "flows", "alerts", "sinks", "simulators"},
 }
 

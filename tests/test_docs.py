@@ -120,7 +120,7 @@ def test_every_command_is_documented():
 @pytest.mark.parametrize(("title", "model"), [("Messages of other makes", MappingsModel), ("The registry", RegistryModel)])
 def test_an_example_of_a_document_is_right(title, model):
     [text] = re.findall(r"^```yaml\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
-    parse(text, title, model)
+    assert parse(text, title, model)
 
 
 def examples() -> Iterator[tuple[str, str]]:
