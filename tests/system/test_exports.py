@@ -1,4 +1,4 @@
-"""Everything real that holds readings, as its makers wrote it, over a real broker through the whole house: what is read, and what the dirt is.
+"""Everything real that holds readings, as its makers wrote it, over a real broker through the whole house: what is read, what is dirt.
 
 Files go out as they are; mappings say what they mean. The counts below were counted in the files by other means (see each line).
 """
