@@ -10,10 +10,11 @@ import re
 import secrets
 from base64 import b64decode, b64encode
 from binascii import Error as NoBase64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from cli.registry import DeviceEntry
+from decoders.mapping_model import MappingModel
 from decoders.topics import FORMS, PREFIX, Topic, format_topic
 
 ALERTS = f"{PREFIX}/alerts/#"
@@ -23,6 +24,7 @@ ITERATIONS = 101
 """As mosquitto_passwd 2.0 writes. What keeps these passwords is that each is 192 random bits."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PART = re.compile(r"\{([^{}]*)\}")
 _SHARED = re.compile(r"\$share/[^/]+/")
 
 
@@ -36,9 +38,39 @@ def is_account(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def accounts(entries: Iterable[DeviceEntry], service: str, topics: Sequence[str]) -> dict[str, Account]:
+class Make:
+    """A mapping whose topic names its device: on which topics a device of that make publishes."""
+
+    def __init__(self, model: MappingModel) -> None:
+        text = "{device}" if model.device is None else model.device if isinstance(model.device, str) else ""
+        before, part, after = _PART.split(text) if len(_PART.findall(text)) == 1 else ("", "", "")
+        self._topic, self._part, self._affixes = model.topic, part, (before, after)
+        self._named = set(model.names)
+        self._own: dict[str, list[str]] = {}
+        for own, name in model.names.items():
+            self._own.setdefault(name, []).append(own)
+
+    def topics(self, device: str) -> Iterator[str]:
+        """Yield the topics as an access rule has them; none where it is the message that says whose it is."""
+        before, after = self._affixes
+        for own in [*self._own.get(device, ()), *([] if device in self._named else [device])]:
+            value = own[len(before) : len(own) - len(after)]
+            if (
+                self._part
+                and value
+                and own == before + value + after
+                and value == value.strip()
+                and not re.search(r"[/+#\x00-\x1f]", value)
+            ):
+                yield _PART.sub(lambda match, value=value: value if match[1] == self._part else "+", self._topic)  # type: ignore[misc]
+
+
+def accounts(
+    entries: Iterable[DeviceEntry], service: str, topics: Sequence[str], mappings: Sequence[MappingModel] = ()
+) -> dict[str, Account]:
     """Return the accounts by name, the services' first; `topics` is what ingest subscribes to. Raises ValueError with a sentence."""
     writes: dict[str, dict[str, None]] = {}
+    makes = [Make(model) for model in mappings]
     for entry in entries:
         name = entry.via or entry.device
         if not is_account(name):
@@ -49,6 +81,7 @@ def accounts(entries: Iterable[DeviceEntry], service: str, topics: Sequence[str]
             raise ValueError(msg)
         own = writes.setdefault(name, {})
         own |= dict.fromkeys(format_topic(Topic(entry.kind, entry.device, form)) for form in FORMS)
+        own |= dict.fromkeys(topic for make in makes for topic in make.topics(entry.device))
     reads = dict.fromkeys(_SHARED.sub("", topic, count=1) for topic in topics)
     return {service: Account(tuple(reads), (ALERTS,))} | {name: Account((), tuple(own)) for name, own in sorted(writes.items())}
 

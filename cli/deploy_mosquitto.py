@@ -21,6 +21,7 @@ from telemetry.errors import ConfigError, Problem, VitalaneError
 
 SERVICE = "vitalane"
 ACL, PASSWORDS, CREDENTIALS, CONFIGURATION = "acl", "passwords", "credentials.json", "mosquitto.conf"
+OWN_RULES = "acl.own"  # nobody writes it but people; its lines end the access rules
 MAX_BYTES = 64 << 20  # of a file of ours: 200,000 devices take some 20 MB
 SHOWN = 10
 
@@ -71,7 +72,7 @@ def mosquitto(config_file: Path, out: Path | None, rotate: tuple[str, ...], as_j
         raise configuration.problem(("broker", "user"), "cannot be an account: letters, digits and `. _ -`")
     known = registered(configuration)
     try:
-        wanted = accounts(known.entries(), service, known.topics(configuration.settings.broker.topics))
+        wanted = accounts(known.entries(), service, known.topics(configuration.settings.broker.topics), known.library.mappings)
     except ValueError as error:
         raise ConfigError(
             [Problem(str(configuration.folder / (configuration.settings.registry or "")), 0, 0, "devices", str(error))]
@@ -98,7 +99,8 @@ def _write_all(configuration: Configuration, folder: Path, service: str, wanted:
     _write(folder / CREDENTIALS, json.dumps(now, indent=1) + "\n")  # before its hash: a password that opens and nobody knows helps nobody
     _write(folder / f"{service}.password", now[service] + "\n")
     _write(folder / PASSWORDS, "".join(f"{name}:{digest}\n" for name, digest in hashes.items()))
-    _write(folder / ACL, rules)
+    own_rules = _text(folder / OWN_RULES)
+    _write(folder / ACL, f"{rules}\n{own_rules}" if own_rules else rules)
     if not (folder / CONFIGURATION).exists():
         _write(folder / CONFIGURATION, BROKER.format(folder=folder, port=configuration.settings.broker.port))
     removed = [name for name in before if name not in wanted]

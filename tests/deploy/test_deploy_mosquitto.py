@@ -15,6 +15,8 @@ import pytest
 from cli.accounts import accounts, hashed, matches
 from cli.main import run
 from cli.registry import RegistryModel
+from decoders.mapping_model import MappingsModel
+from decoders.mappings import Mappings
 from documents import parse
 from tests import tools
 from tests.deploy.broker import REFUSED, UNHEARD, Session
@@ -151,6 +153,20 @@ def test_who_is_registered_speaks_for_itself_and_the_services_hear_it(session: C
 
 
 @pytest.mark.servers
+def test_rules_of_ones_own_are_kept(broker: DeployedBroker, session: Callable[..., Session]) -> None:
+    """A gateway whose messages alone say whose they are has no topics that could be made from the registry."""
+    (broker.deployment.written / "acl.own").write_text("user gateway-1\ntopic write exports/all\n")
+    assert signed_in(session, "gateway-1").publish("exports/all") == REFUSED
+    for _ in range(2):
+        broker.deployment.write()
+        broker.reload()
+        gateway = signed_in(session, "gateway-1")
+        assert gateway.publish("exports/all") in {"Success", UNHEARD}
+        assert gateway.publish(f"{PROBE}/readings") in {"Success", UNHEARD}
+        assert gateway.publish(f"{TRUCK}/readings") == REFUSED
+
+
+@pytest.mark.servers
 def test_nobody_gets_in_without_an_account(session: Callable[..., Session]) -> None:
     for user, password in ((None, None), ("truck-01", "wrong"), ("truck-01", ""), ("nobody", "x"), ("probe:1", "x"), ("probe-2", "x")):
         assert session(user, password).answer() == "Not authorized", user
@@ -277,3 +293,34 @@ def test_an_account_may_only_write_topics_of_its_own_devices() -> None:
         if name != "vitalane":
             assert not account.reads
             assert {of[topic.split("/")[3]] for topic in account.writes} == {name}
+
+
+MAKES = """\
+mappings:
+  - {name: plain, topic: "tele/{device}/SENSOR", readings: {temperature: t}, names: {sonoff-9: truck-01, truck-01: other}}
+  - {name: affixed, topic: "app/{application}/{logger}/#", device: "log-{logger}", readings: {temperature: t}}
+  - {name: of-two, topic: "a/{gateway}/{device}", device: "{gateway}-{device}", readings: {temperature: t}}
+  - {name: in-the-message, topic: "exports/all", device: {path: id}, readings: {temperature: t}}
+"""
+
+
+def test_a_device_of_another_make_publishes_where_its_mapping_reads_it() -> None:
+    """By the name that it has there; where only the message says whose it is, no device may speak."""
+    models = parse(MAKES, "makes.yaml", MappingsModel).mappings
+    entries = parse(
+        "devices: [{device: truck-01, kind: shipment}, {device: log-7, kind: shipment}, {device: other, kind: shipment}]",
+        "r",
+        RegistryModel,
+    ).devices
+    made = accounts(entries, "vitalane", [], models)
+    foreign = {name: [topic for topic in account.writes if not topic.startswith("vitalane/")] for name, account in made.items()}
+    assert foreign == {
+        "vitalane": [],
+        "truck-01": ["tele/sonoff-9/SENSOR"],
+        "log-7": ["tele/log-7/SENSOR", "app/+/7/#"],
+        "other": ["tele/truck-01/SENSOR", "tele/other/SENSOR"],
+    }
+    mappings = Mappings(models)
+    for name, topics in foreign.items():
+        for topic in topics:
+            assert mappings.home(topic.replace("+", "x").replace("#", "x").encode()) == name
