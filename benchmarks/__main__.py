@@ -12,7 +12,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("journal", "ingest", "flow", "engine", "backtest", "e2e", "latency", "recovery", "worlds")
+NAMES = ("journal", "decoders", "ingest", "flow", "engine", "backtest", "e2e", "latency", "recovery", "worlds")
 OUT = Path(__file__).parent / "out" / "latest.json"
 
 

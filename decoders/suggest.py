@@ -27,7 +27,7 @@ HINTS = {
 }  # fmt: skip
 """What fields of other makes are often called."""
 
-_VARIES = re.compile(r"(?:[0-9A-Fa-f]{2}[:-]){3,}[0-9A-Fa-f]{2}|0x[0-9A-Fa-f]{6,}|[0-9A-Fa-f]{12,}|.*[0-9].*")
+_VARIES = re.compile(r"(?:[0-9A-Fa-f]{2}[:-]){3,}[0-9A-Fa-f]{2}|0x[0-9A-Fa-f]{6,}|[0-9A-Fa-f]{12,}|(?!v[0-9]+$).*[0-9].*")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -127,7 +127,7 @@ def _readings(fields: Dict[str, Any], catalogue: Dict[str, Metric]) -> list[str]
 def _metric(path: str, catalogue: Dict[str, Metric]) -> str | None:
     for word in reversed(re.findall(r"[A-Za-z0-9_]+", path)):
         plain = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", word).lower()
-        candidates = (plain, HINTS.get(plain.replace("_", "")), HINTS.get(plain.split("_")[0]), plain.split("_")[0])
+        candidates = (plain, word.lower(), HINTS.get(plain.replace("_", "")), HINTS.get(plain.split("_")[0]), plain.split("_")[0])
         for name in candidates:
             if name in catalogue:
                 return name

@@ -1,4 +1,4 @@
-"""Files as a device or its software exports them, cut into messages and published as they are: what they mean, a mapping says at the other end.
+"""Files as devices export them, cut into messages and published as they are: what they mean, a mapping says at the other end.
 
 A file whose rows stand for themselves goes out some rows at a time, each message below the lines that belong to all of them; one whose
 rows mean something only together goes out whole.

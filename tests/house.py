@@ -13,6 +13,11 @@ from typing import Any, Protocol
 
 import yaml
 
+from cli.places import outbox_paths
+from journal.reader import JournalReader
+from journal.rows import RowKind
+from telemetry import alert
+from telemetry.alert import AlertEvent
 from tests.servers import Influx
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +54,7 @@ class House:
             "partitions": 2,
             "broker": {"host": "127.0.0.1", "port": broker.port, "user": broker.user, "password": {"env": "BROKER_PASSWORD"}},
         } | settings
+        self.partitions = int(document["partitions"])
         self.configuration.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def start(self) -> None:
@@ -77,6 +83,18 @@ class House:
             return dict(json.loads((self.data_dir / "status" / f"{service}.json").read_text()))
         except (OSError, ValueError):
             return {}
+
+    def events(self) -> list[AlertEvent]:
+        """Return every alert event that was decided, by partition."""
+        found = []
+        for path in outbox_paths(self.data_dir, self.partitions).values():
+            if path.exists():
+                with JournalReader(path) as reader:
+                    offset = 0
+                    while rows := reader.read(0, offset):
+                        found += [alert.from_json(row.body) for row in rows if row.kind == RowKind.ALERT]
+                        offset = rows[-1].offset + rows[-1].count
+        return found
 
     def told(self) -> str:
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""

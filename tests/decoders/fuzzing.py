@@ -49,9 +49,9 @@ def main(arguments: Sequence[str]) -> None:
         nonlocal worst, count
         count += 1
         row = decode_messages(encode_messages([topics[count % len(topics)]], [data], b"\0"))
-        began = time.perf_counter()
+        began = time.thread_time()
         decoded = decoder.decode(row, NOW_MS, shapes, sessions)
-        worst = max(worst, Worst(time.perf_counter() - began, len(data)))
+        worst = max(worst, Worst(time.thread_time() - began, len(data)))
         if count == chosen.runs:
             print(f"{chosen.decoder}: {count} messages, the slowest {worst.seconds * 1000:.1f} ms for {worst.size} bytes", flush=True)
         assert len(decoded.packets.values) == sum(map(len, decoded.packets.metrics))

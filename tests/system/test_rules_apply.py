@@ -5,11 +5,9 @@ import json
 import pytest
 
 from cli.applying import in_force
-from cli.places import outbox_paths, telemetry_path
+from cli.places import telemetry_path
 from journal.reader import JournalReader
 from journal.rows import RowKind
-from telemetry import alert
-from telemetry.alert import AlertEvent
 from tests.house import House, until
 
 OPEN = "{id: open, when: door >= 1, severity: info}"
@@ -34,34 +32,22 @@ def publish(house: House, at: int, **values: float) -> None:
     house.command("simulate", "replay", str(file), "--speed", "0", "--kind", "shipment")
 
 
-def events(house: House) -> list[AlertEvent]:
-    found = []
-    for path in outbox_paths(house.data_dir, 2).values():
-        if path.exists():
-            with JournalReader(path) as reader:
-                offset = 0
-                while rows := reader.read(0, offset):
-                    found += [alert.from_json(row.body) for row in rows if row.kind == RowKind.ALERT]
-                    offset = rows[-1].offset + rows[-1].count
-    return found
-
-
 def test_rules_are_applied_without_a_restart(house):
     publish(house, 0, door=1, temperature=9)
-    until(lambda: len(events(house)) == 2, house.told)
+    until(lambda: len(house.events()) == 2, house.told)
     pids = [house.status(name)["pid"] for name in ("ingest", "flow", "deliver")]
 
     (house.directory / "rules.yaml").write_text(f"rules: [{OPEN}, {WARM.replace('8 Cel', '9.5 Cel')}]")
     told = house.command("rules", "apply", "--why", "the fridge is set warmer").stdout
     assert "changed  warm (begins anew: its open alerts are taken back)" in told
     assert "in force from journal offsets 0:" in told
-    until(lambda: len(events(house)) == 3, house.told)
+    until(lambda: len(house.events()) == 3, house.told)
     publish(house, 1, door=0, temperature=9)
     publish(house, 2, temperature=10)
-    until(lambda: len(events(house)) == 5, house.told)
+    until(lambda: len(house.events()) == 5, house.told)
 
     version = in_force(house.data_dir).version
-    ended = {(event.rule, str(event.phase)): event for event in events(house)}
+    ended = {(event.rule, str(event.phase)): event for event in house.events()}
     assert set(ended) == {("open", "raised"), ("warm", "raised"), ("warm", "retracted"), ("open", "resolved")}
     assert ended["open", "resolved"].alert_id == ended["open", "raised"].alert_id
     assert ended["open", "resolved"].rule_version == ended["warm", "raised"].rule_version == version
