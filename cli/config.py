@@ -74,7 +74,8 @@ def every_problem(configuration: Configuration) -> list[Problem]:
     for steps, secret in secrets_of(configuration.settings):
         attempt(problems, lambda steps=steps, secret=secret: configuration.secret(steps, secret))  # type: ignore[misc]
     problems += tls_problems(configuration, ("broker",), configuration.settings.broker)
-    problems += name_problems(configuration) + partition_problems(configuration) + sparkplug_problems(configuration)
+    problems += name_problems(configuration) + partition_problems(configuration)
+    problems += sparkplug_problems(configuration, () if known is None else known.mappings().filters)
     for name, entry in configuration.settings.channels.items():
         if isinstance(entry, Account):
             problems += tls_problems(configuration, ("channels", name), entry)

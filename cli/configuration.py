@@ -3,7 +3,7 @@
 Whatever is wrong is a Problem with its place, and all of them are found before any service starts.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -101,17 +101,21 @@ def partition_problems(configuration: Configuration) -> list[Problem]:
     return configuration.problem(("partitions",), message).problems
 
 
-def sparkplug_problems(configuration: Configuration) -> list[Problem]:
-    """Return what would bring the messages of edge nodes twice, or end one of the two connections for the other."""
+def sparkplug_problems(configuration: Configuration, mapped: Sequence[str] = ()) -> list[Problem]:
+    """Return what would bring the messages of edge nodes twice, or end one of the two connections for the other.
+
+    `mapped` are the topics that mappings read.
+    """
     broker, sparkplug = configuration.settings.broker, configuration.settings.sparkplug
     if sparkplug is None:
         return []
     problems: list[Problem] = []
     theirs = filters(() if sparkplug.groups == "all" else sparkplug.groups)
-    for index, topic_filter in enumerate(broker.topics):
+    places: list[tuple[Steps, str]] = [(("broker", "topics", index), topic_filter) for index, topic_filter in enumerate(broker.topics)]
+    for steps, topic_filter in [*places, *((("mappings",), topic_filter) for topic_filter in mapped)]:
         if any(overlap(topic_filter, other) for other in theirs):
             message = f"`{topic_filter}` brings what `sparkplug` listens to by a connection of its own: leave it out here"
-            problems += configuration.problem(("broker", "topics", index), message).problems
+            problems += configuration.problem(steps, message).problems
     if sparkplug.client_id == broker.client_id:
         problems += configuration.problem(("sparkplug", "client_id"), "is that of `broker`: a broker keeps one connection an id").problems
     return problems

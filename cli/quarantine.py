@@ -18,6 +18,7 @@ from cli.exits import FAILED
 from cli.journal import existing_journals
 from cli.options import config_option
 from cli.places import telemetry_path
+from decoders.sparkplug import PREFIX
 from decoders.suggest import group_of, suggest
 from journal.messages import decode_messages
 from journal.reader import JournalReader
@@ -31,6 +32,8 @@ EXAMPLES = 3
 SHAPES = 10
 SHOWN_BYTES = 120
 READ_ROWS = 256
+EDGE_NODES = PREFIX.decode()
+"""Topics on which only an edge node may say what it says next: its sequence is broken by anybody else's message."""
 
 Place = tuple[int, int]  # journal partition and offset of the message
 
@@ -106,10 +109,11 @@ def _suggest(members: list[Refused]) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--again", is_flag=True, help="Also what was replayed before.")
 def replay(config_file: Path, reason: str | None, yes: bool, again: bool) -> int:
-    """Publish refused messages to their topics again, whole and as they were received."""
+    """Publish refused messages to their topics again, whole and as they were received; never for an edge node of Sparkplug."""
     configuration = read_configuration(config_file)
     done = set() if again else replayed(configuration)
-    places = sorted({item.place for item in refusals(configuration) if reason in {None, item.reason}} - done)
+    wanted = (item for item in refusals(configuration) if reason in {None, item.reason} and not item.topic.startswith(EDGE_NODES))
+    places = sorted({item.place for item in wanted} - done)
     if not places:
         click.echo("nothing to replay")
         return 0

@@ -4,6 +4,7 @@ Paths are relative to the folder of the configuration file, so that a command me
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,13 +35,22 @@ WindowForm = Annotated[
     WithJsonSchema({"type": "string", "examples": ["10 s", "30 s every 10 s", "session 5 min"]}),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
-GROUP = r"^[^+#/\x00]{1,128}$"
+GROUP = re.compile(r"[^+#/\x00]{1,128}")
 MAIL_ADDRESS = r"^[^@\s<>,;]+@[^@\s<>,;]+$"
 
 
 def _as_text(value: Any) -> Any:
     """Return a number as text: `protocol: 5` is what people write."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _groups(value: Any) -> Any:
+    """Return the groups of Sparkplug's edge nodes. Raises ValueError for what are none."""
+    named = isinstance(value, list) and 1 <= len(value) <= 100 and all(isinstance(name, str) and GROUP.fullmatch(name) for name in value)
+    if not named and value != "all":
+        msg = "must be `all`, or a list of groups whose names have no `+`, `#` or `/`"
+        raise ValueError(msg)
+    return value
 
 
 class Secret(Strict):
@@ -133,7 +143,7 @@ class Sparkplug(Strict):
 
     host_id: str = Field(default="vitalane", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="our name on `spBv1.0/STATE/{host_id}`")
     client_id: str = Field(default="vitalane-ingest-sparkplug", min_length=1, max_length=64, description="of its connection")
-    groups: Literal["all"] | Annotated[list[Annotated[str, StringConstraints(pattern=GROUP)]], Field(min_length=1, max_length=100)] = "all"
+    groups: Annotated[Literal["all"] | list[str], BeforeValidator(_groups)] = Field(default="all", description="`all`, or at most 100")
     kind: Kind = Field(default="shipment", description="what the edge nodes' devices watch")
     reorder_timeout: Duration = Field(default=1000, description="how long a message waits for those before it")
 

@@ -14,6 +14,7 @@ In each of these cases but a death the node is to be asked for a rebirth. Bounde
 
 import json
 import zlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from decoders import sparkplug
@@ -281,11 +282,15 @@ class EdgeNodes:
         self.held -= self.nodes.pop(name).held()
 
 
-def anew(nodes: EdgeNodes | None, kind: str) -> EdgeNodes:
-    """Return the edge nodes after a new connection to the broker: those that were known, without sessions."""
-    if nodes is None:
-        return EdgeNodes(kind)
-    nodes.kind = kind
+def after(nodes: EdgeNodes | None, record: Mapping[str, Any]) -> EdgeNodes | None:
+    """Return the edge nodes after a control record: where it says that they are listened to anew, those that were known, without sessions.
+
+    None until they are listened to for the first time.
+    """
+    if record["type"] != "listening" or "sparkplug" not in record:
+        return nodes
+    nodes = nodes or EdgeNodes(record["sparkplug"]["kind"])
+    nodes.kind = record["sparkplug"]["kind"]
     nodes.forget()
     return nodes
 

@@ -8,9 +8,11 @@ from statistics import median
 from typing import NamedTuple
 
 from decoders.decode import RowDecoder
+from decoders.edge_nodes import EdgeNodes, after
 from journal.messages import decode_messages
 from journal.reader import JournalReader
 from journal.rows import Row, RowKind
+from rules.control import read_record
 from telemetry.readings import NO_TIME, Decoded
 
 LAST_ROWS = 20_000  # of each partition
@@ -58,10 +60,13 @@ def heard(journal: Path, partitions: int, decoder: RowDecoder) -> dict[str, Hear
 def _decoded(journal: Path, partitions: int, decoder: RowDecoder) -> Iterator[tuple[Row, Decoded]]:
     with JournalReader(journal) as reader:
         for partition in range(partitions):
+            edge_nodes: EdgeNodes | None = None
             head = reader.head(partition)
             offset = max(reader.first(partition), head - LAST_ROWS)
             while offset < head and (rows := reader.read(partition, offset, max_rows=AT_ONCE)):
                 for row in rows:
-                    if row.kind == RowKind.MESSAGES:
-                        yield row, decoder.decode(decode_messages(row.body), row.time_ms)
+                    if row.kind == RowKind.CONTROL:
+                        edge_nodes = after(edge_nodes, read_record(row.body))
+                    elif row.kind == RowKind.MESSAGES:
+                        yield row, decoder.decode(decode_messages(row.body), row.time_ms, sessions=edge_nodes)
                 offset = rows[-1].offset + rows[-1].count

@@ -15,7 +15,7 @@ from typing import Any
 from bytewax.operators import StatefulBatchLogic
 
 from decoders.decode import RowDecoder
-from decoders.edge_nodes import EdgeNodes, anew
+from decoders.edge_nodes import EdgeNodes, after
 from decoders.mappings import NO_MAPPINGS, from_plain
 from decoders.shapes import Shapes
 from flows.gate import Gate
@@ -96,8 +96,7 @@ class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
         record = read_record(body)
         if record["type"] == "registry":
             self._put_in_force(body)
-        elif record["type"] == "listening" and "sparkplug" in record:
-            self.edge_nodes = anew(self.edge_nodes, record["sparkplug"]["kind"])
+        self.edge_nodes = after(self.edge_nodes, record)
 
     def _put_in_force(self, body: bytes) -> None:
         record = read_record(body)

@@ -74,6 +74,32 @@ def test_an_unknown_rule_pack_is_named_with_the_one_that_was_meant(tmp_path: Pat
     assert str(second).endswith(f":1:16: rules[1]: there is no file and no rule pack `nowhere/at/all.yaml` {PACKS}")
 
 
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("broker: {topics: ['a/b', '+/plant/#']}\nsparkplug: {}", "1:26: broker.topics[1]: `+/plant/#` brings what `sparkplug` listens to"),
+        ("broker: {topics: ['#']}\nsparkplug: {groups: [plant]}", "1:19: broker.topics[0]: `#` brings what `sparkplug` listens to"),
+        ("broker: {client_id: x}\nsparkplug: {client_id: x}", "2:24: sparkplug.client_id: is that of `broker`"),
+        ("sparkplug: {groups: ['a/b']}", "1:21: sparkplug.groups: must be `all`, or a list of groups whose names have no `+`, `#` or `/`"),
+        ("sparkplug: {groups: some}", "1:21: sparkplug.groups: must be `all`"),
+        ("sparkplug: {groups: []}", "1:21: sparkplug.groups: must be `all`"),
+        ("sparkplug: {host_id: 'a/b'}", "1:"),
+        ("sparkplug: {kind: fridge}", "1:"),
+    ],
+)
+def test_what_sparkplug_cannot_go_with_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], written: str, problem: str) -> None:
+    """Twice the same message is a gap in its sequence, and every gap a question to the node: it would never end."""
+    (tmp_path / "vitalane.yaml").write_text(written)
+    assert run(["config", "check", "-c", str(tmp_path / "vitalane.yaml")]) == 2
+    assert f"vitalane.yaml:{problem}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("written", ["{}", "{groups: all}", "{groups: [plant], host_id: h, kind: patient, reorder_timeout: 2 s}"])
+def test_sparkplug_is_listened_to_as_it_is_written(tmp_path: Path, written: str) -> None:
+    (tmp_path / "vitalane.yaml").write_text(f"sparkplug: {written}\nbroker: {{topics: ['vitalane/v1/shipment/+/+', 'spBv1.0/STATE/+']}}")
+    assert every_problem(read_configuration(tmp_path / "vitalane.yaml")) == []
+
+
 def test_show_hides_secrets_and_prints_quantities_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VITALANE_TEST_PASSWORD", "hunter2")
     settings = shown(parse(SECRETS, "a.yaml", Settings))

@@ -3,13 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from cli.configuration import Configuration
+from cli.configuration import Configuration, read_configuration
 from cli.main import run
 from cli.quarantine import message_at, refusals
 from journal.messages import decode_messages
 from journal.reader import JournalReader
 from journal.rows import RowKind
 from tests.cli.running import CONFIGURATION, Running, decided_world
+from tests.flows.journals import run_to_end
+from tests.flows.test_sparkplug import write_world as write_edge_nodes
 from tests.servers import Broker
 
 
@@ -48,6 +50,17 @@ def test_every_message_is_found_at_its_place(world: Configuration) -> None:
                         assert message_at(reader, (partition, row.offset + index)) == expected
                 offset = rows[-1].offset + rows[-1].count
             assert message_at(reader, (partition, reader.head(partition))) is None
+
+
+def test_what_an_edge_node_said_is_not_said_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its sequence number would be a gap to whoever listens, and void what its present session has said."""
+    (tmp_path / "vitalane.yaml").write_text("partitions: 2")
+    (tmp_path / "data").mkdir()
+    write_edge_nodes(tmp_path / "data", seed=3)
+    run_to_end(tmp_path / "data", 2)
+    assert any(item.reason == "no_session" for item in refusals(read_configuration(tmp_path / "vitalane.yaml")))
+    assert run(["quarantine", "replay", "-c", str(tmp_path / "vitalane.yaml"), "--yes"]) == 0
+    assert capsys.readouterr().out == "nothing to replay\n"
 
 
 @pytest.mark.servers

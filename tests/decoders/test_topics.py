@@ -57,6 +57,17 @@ def test_a_device_outside_the_grammar_has_no_topic(device: str):
     assert not topics.is_device(device)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("a/b", "a/b", True), ("a/+", "+/b", True), ("#", "a/b/c", True), ("a/#", "a", True), ("a/#", "+/b/+", True),
+        ("a/b", "a/c", False), ("a/+", "a", False), ("a/+", "a/b/c", False), ("a/b/#", "a/c/#", False), ("+/+", "a/#", True),
+    ],
+)  # fmt: skip
+def test_filters_overlap_where_a_topic_is_of_both(one: str, other: str, expected: bool):
+    assert topics.overlap(one, other) is topics.overlap(other, one) is expected
+
+
 def test_our_own_alerts_are_never_subscribed_to():
     """What we say must not come back as what a device said."""
     assert alert_topic("shipment", "too-warm").encode().startswith(topics.OWN_ALERTS)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from decoders.decode import RowDecoder
+from flows.published import heard
 from flows.route import RouteLogic, Routes
 from flows.service import telemetry_path
 from journal.messages import encode_messages
@@ -15,6 +17,7 @@ from journal.writer import JournalWriter
 from rules.control import DEFAULT_SETTINGS, listening_record, registry_record, rules_record, settings_record
 from rules.document import compile_rules
 from telemetry import alert
+from telemetry.metrics import CATALOGUE
 from telemetry.reasons import Reason
 from telemetry.routing import partition_of
 from tests.edge_nodes import EdgeNode, Value
@@ -145,6 +148,13 @@ def test_the_death_of_a_node_makes_its_devices_absent_at_once(straight):
         ("gone", "plant:line-1"), ("gone", "plant:line-1:a"), ("gone", "plant:line-1:b")
     }  # fmt: skip
     assert any(rule == "warm" for rule, _, _ in told(straight))
+
+
+def test_what_edge_nodes_devices_publish_is_known_to_who_asks_the_journal(straight):
+    """`vitalane devices` and the advice on rules read the journal as the flow does."""
+    known = heard(telemetry_path(straight), PARTITIONS, RowDecoder(CATALOGUE))
+    assert known["plant:line-1:a"].metrics["temperature"] > 1
+    assert "plant:line-1" in known
 
 
 @pytest.mark.parametrize("position", range(2, 2 * (7 + ROWS), 5))

@@ -12,7 +12,7 @@ import paho.mqtt.client as paho
 import pytest
 
 from decoders.decode import RowDecoder
-from decoders.edge_nodes import EdgeNodes, anew
+from decoders.edge_nodes import EdgeNodes, after
 from ingest.settings import BrokerSettings, IngestSettings, SparkplugSettings
 from ingest.sparkplug import HostSession, Taken
 from journal.messages import decode_messages
@@ -53,8 +53,8 @@ def readings(journal: Journal) -> list[tuple[str, str, float]]:
     found: list[tuple[str, str, float]] = []
     nodes: dict[int, EdgeNodes | None] = {}
     for row in journal.rows(None):
-        if row.kind == RowKind.CONTROL and "sparkplug" in json.loads(row.body):
-            nodes[row.partition] = anew(nodes.get(row.partition), json.loads(row.body)["sparkplug"]["kind"])
+        if row.kind == RowKind.CONTROL:
+            nodes[row.partition] = after(nodes.get(row.partition), json.loads(row.body))
         if row.kind == RowKind.MESSAGES:
             packets = RowDecoder(CATALOGUE).decode(decode_messages(row.body), row.time_ms, sessions=nodes.get(row.partition)).packets
             values = list(packets.values)
