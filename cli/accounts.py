@@ -66,9 +66,16 @@ class Make:
 
 
 def accounts(
-    entries: Iterable[DeviceEntry], service: str, topics: Sequence[str], mappings: Sequence[MappingModel] = ()
+    entries: Iterable[DeviceEntry],
+    service: str,
+    topics: Sequence[str],
+    mappings: Sequence[MappingModel] = (),
+    said: Sequence[str] = (),
 ) -> dict[str, Account]:
-    """Return the accounts by name, the services' first; `topics` is what ingest subscribes to. Raises ValueError with a sentence."""
+    """Return the accounts by name, the services' first. Raises ValueError with a sentence.
+
+    `topics` is what ingest subscribes to, `said` what our services publish besides alerts.
+    """
     writes: dict[str, dict[str, None]] = {}
     makes = [Make(model) for model in mappings]
     for entry in entries:
@@ -83,7 +90,7 @@ def accounts(
         own |= dict.fromkeys(format_topic(Topic(entry.kind, entry.device, form)) for form in FORMS)
         own |= dict.fromkeys(topic for make in makes for topic in make.topics(entry.device))
     reads = dict.fromkeys(_SHARED.sub("", topic, count=1) for topic in topics)
-    return {service: Account(tuple(reads), (ALERTS,))} | {name: Account((), tuple(own)) for name, own in sorted(writes.items())}
+    return {service: Account(tuple(reads), (ALERTS, *said))} | {name: Account((), tuple(own)) for name, own in sorted(writes.items())}
 
 
 def access_rules(known: dict[str, Account]) -> str:

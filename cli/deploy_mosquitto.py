@@ -17,6 +17,7 @@ from cli.configuration import Configuration, read_configuration
 from cli.exits import Unreachable
 from cli.options import config_option
 from cli.registered import registered
+from decoders.sparkplug import command_topic, filters, state_topic
 from telemetry.errors import ConfigError, Problem, VitalaneError
 
 SERVICE = "vitalane"
@@ -70,9 +71,13 @@ def mosquitto(config_file: Path, out: Path | None, rotate: tuple[str, ...], as_j
     service = configuration.settings.broker.user or SERVICE
     if not is_account(service):
         raise configuration.problem(("broker", "user"), "cannot be an account: letters, digits and `. _ -`")
-    known = registered(configuration)
+    known, sparkplug = registered(configuration), configuration.settings.sparkplug
+    topics, said = known.topics(configuration.settings.broker.topics), tuple[str, ...]()
+    if sparkplug is not None:
+        groups, state = () if sparkplug.groups == "all" else sparkplug.groups, state_topic(sparkplug.host_id)
+        topics, said = (*topics, *filters(groups), state), (state, *(command_topic(group, "+") for group in groups or ("+",)))
     try:
-        wanted = accounts(known.entries(), service, known.topics(configuration.settings.broker.topics), known.library.mappings)
+        wanted = accounts(known.entries(), service, topics, known.library.mappings, said)
     except ValueError as error:
         raise ConfigError(
             [Problem(str(configuration.folder / (configuration.settings.registry or "")), 0, 0, "devices", str(error))]

@@ -112,12 +112,14 @@ class LiveNode:
         self.script = EdgeNode(group, node)
         self.device = device
         self.births = 0
+        self.born = threading.Event()
         self.value = 4.0
         self.lock = threading.Lock()  # what is said is numbered, and said in that order
         self._broker = broker
 
     def __enter__(self) -> "LiveNode":
         self.connect()
+        assert self.born.wait(30), "the broker did not let the node in"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,9 +140,10 @@ class LiveNode:
 
     def bear(self) -> None:
         with self.lock:
-            self.births += 1
             self._publish(self.script.nbirth())
             self._publish(self.script.dbirth(self.device, [self._temperature()._replace(name="Sensors/Temperature", unit="°C")]))
+            self.births += 1
+            self.born.set()
 
     def measure(self, value: float, *, lost: bool = False) -> None:
         """Publish a temperature by its alias; `lost`: number it and keep it."""

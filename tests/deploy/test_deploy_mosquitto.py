@@ -256,6 +256,17 @@ def test_the_services_account_is_the_configurations(deployment: Deployment) -> N
     assert (deployment.written / "hub.password").exists()
 
 
+def test_the_services_account_may_host_edge_nodes_where_it_is_to(deployment: Deployment) -> None:
+    deployment.write()
+    (deployment.folder / "vitalane.yaml").write_text("registry: registry.yaml\nsparkplug: {groups: [plant], host_id: here}\n")
+    assert deployment.write() == 0
+    own = (deployment.written / "acl").read_text().split("\n\n")[1].splitlines()
+    assert {"topic read spBv1.0/plant/NBIRTH/+", "topic read spBv1.0/plant/DDATA/+/+", "topic read spBv1.0/STATE/here"} < set(own)
+    assert [line for line in own if " write " in line] == [
+        "topic write vitalane/v1/alerts/#", "topic write spBv1.0/STATE/here", "topic write spBv1.0/plant/NCMD/+"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("registry", "options", "sentence"),
     [
