@@ -124,6 +124,7 @@ class EdgeNodes:
         self.kind = kind  # what their devices watch
         self.max_nodes, self.max_held = max_nodes, max_held
         self.nodes: dict[str, _Node] = {}
+        self.born = 0  # how many of them have a session
         self.held = 0
 
     def add_message(self, builder: PacketBuilder, index: int, topic: bytes, payload: bytes | Unreadable) -> None:
@@ -147,7 +148,7 @@ class EdgeNodes:
         """Return what one message says, and remember what it says of those to come."""
         said = Said([], [], [], [])
         births_or_deaths = topic.type not in {sparkplug.NDATA, sparkplug.DDATA}
-        held = self._held_by(topic) if births_or_deaths else 0
+        born, held = self._counted(topic) if births_or_deaths else (0, 0)
         try:
             if isinstance(payload, Unreadable):
                 raise payload
@@ -156,7 +157,9 @@ class EdgeNodes:
             said.refusals.append((error, ""))
             self._not_understood(topic, error, said)
         if births_or_deaths:
-            self.held += self._held_by(topic) - held
+            now_born, now_held = self._counted(topic)
+            self.born += now_born - born
+            self.held += now_held - held
         return said
 
     def expected(self, node_name: str) -> int | None:
@@ -164,15 +167,11 @@ class EdgeNodes:
         node = self.nodes.get(node_name)
         return None if node is None or node.seq is None else (node.seq + 1) % SEQUENCE
 
-    def online(self) -> int:
-        """Return how many nodes have a session."""
-        return sum(node.seq is not None for node in self.nodes.values())
-
     def forget(self) -> None:
         """End all sessions."""
         for node in self.nodes.values():
             node.end()
-        self.held = sum(node.held() for node in self.nodes.values())
+        self._count()
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as plain values. Durable: grows at its end."""
@@ -182,7 +181,7 @@ class EdgeNodes:
     def restore(cls, state: dict[str, Any]) -> "EdgeNodes":
         nodes = cls(state["kind"])
         nodes.nodes = {name: _Node.restore(dumped) for name, dumped in state["nodes"].items()}
-        nodes.held = sum(node.held() for node in nodes.nodes.values())
+        nodes._count()
         return nodes
 
     def _take(self, topic: NodeTopic, payload: Payload, said: Said) -> None:
@@ -266,9 +265,14 @@ class EdgeNodes:
         if error.reason is not Reason.TOO_MANY_SERIES:
             said.rebirth.append(error.detail)
 
-    def _held_by(self, topic: NodeTopic) -> int:
+    def _counted(self, topic: NodeTopic) -> tuple[int, int]:
+        """Return what the message's node adds to `born` and to `held`."""
         node = self.nodes.get(topic.node_name)
-        return 0 if node is None else node.held()
+        return (0, 0) if node is None else (int(node.seq is not None), node.held())
+
+    def _count(self) -> None:
+        self.born = sum(node.seq is not None for node in self.nodes.values())
+        self.held = sum(node.held() for node in self.nodes.values())
 
     def _check_room(self, payload: Payload) -> None:
         if self.held + len(payload.metrics) >= self.max_held:

@@ -5,20 +5,26 @@ BIRTH or a death does not wait: it begins and ends what is counted. Nothing is d
 
 The journal decides what a message means; here the same sessions are kept only to know when a node is to be asked. It is asked at most
 every `ask_every_s`, then after twice as long each time while it does not answer, GIVE_UP_AFTER times; and no more once it is born or
-dead. After a new connection all nodes are asked that were known before, unless they are born by themselves within `reorder_s`.
+dead. After a new connection all nodes are asked that were known before, by this process or from the journal, unless they are born by
+themselves within `reorder_s`.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from decoders.decode import FLAG_TOO_LARGE
 from decoders.edge_nodes import MAX_NODES, EdgeNodes
 from decoders.packets import Unreadable
-from decoders.sparkplug import NBIRTH, NDEATH, SEQUENCE, NodeTopic, Payload, parse_topic, payload_of
+from decoders.sparkplug import NBIRTH, NDEATH, PREFIX, SEQUENCE, NodeTopic, Payload, parse_topic, payload_of
 from ingest.settings import SparkplugSettings
-from journal.messages import FLAG_RETAIN
+from journal.messages import FLAG_RETAIN, decode_messages
+from journal.reader import JournalReader
+from journal.rows import RowKind
 from telemetry.reasons import Reason
 
 MAX_WAITING_OF_NODE = SEQUENCE // 2  # beyond that before and behind cannot be told apart
+LOOK_EVERY_S, ASKED_AT_ONCE = 0.05, 50
+LAST_OFFSETS, ROWS_AT_ONCE = 20_000, 64  # of each partition
 GIVE_UP_AFTER = 10  # questions without an answer: until the node is heard again
 
 
@@ -46,9 +52,11 @@ class _Asked(NamedTuple):
 class Watch:
     """The edge nodes of one connection after the other. `now` is the monotonic clock, seconds."""
 
-    def __init__(self, settings: SparkplugSettings) -> None:
+    def __init__(self, settings: SparkplugSettings, known: Iterable[tuple[str, str]] = ()) -> None:
         self.nodes = EdgeNodes(kind="")
         self._settings = settings
+        self._known = list(known)[:MAX_NODES]  # group and node of those that were heard before
+        self._look_at = 0.0
         self._waiting: dict[str, list[_Waiting]] = {}  # by node, in the order of their turn
         self._wanted: dict[tuple[str, str], float] = {}  # group and node -> when it is to be asked
         self._asked: dict[tuple[str, str], _Asked] = {}
@@ -84,12 +92,19 @@ class Watch:
 
     def begin(self, now: float) -> None:
         """Hear that a new connection begins, of which nothing is known yet."""
-        self._wanted = {tuple(name.split(":")): now + self._settings.reorder_s for name in self.nodes.nodes}  # type: ignore[misc]
+        for name in self.nodes.nodes:
+            group, _, node = name.partition(":")
+            self._known.append((group, node))
+        self._wanted = dict.fromkeys(self._known, now + self._settings.reorder_s)
+        self._known = []
         self.nodes.forget()
 
     def to_ask(self, now: float) -> list[tuple[str, str]]:
-        """Return the nodes that are to be asked for a rebirth now, as group and node."""
-        due = [node for node, at in self._wanted.items() if at <= now]
+        """Return the nodes that are to be asked for a rebirth now, as group and node: so many at once that their answers find room."""
+        if now < self._look_at:
+            return []
+        self._look_at = now + LOOK_EVERY_S
+        due = [node for node, at in self._wanted.items() if at <= now][:ASKED_AT_ONCE]
         for node in due:
             before = self._asked.get(node)
             asked = self._asked[node] = _Asked(now, before.unanswered + 1 if before else 1)
@@ -140,3 +155,25 @@ class Watch:
             self._say(item.message, item.topic, item.payload, now)
         if waiting:
             self._waiting[name] = waiting
+
+
+def heard_of(reader: JournalReader) -> list[tuple[str, str]]:
+    """Return group and node of the edge nodes that the end of a journal has heard of, and not heard dying."""
+    found: dict[tuple[str, str], None] = {}
+    for partition in range(reader.partitions):
+        head = reader.head(partition)
+        offset = max(reader.first(partition), head - LAST_OFFSETS)
+        while offset < head and (rows := reader.read(partition, offset, max_rows=ROWS_AT_ONCE)):
+            for row in rows:
+                if row.kind == RowKind.MESSAGES and PREFIX in row.body:
+                    _note(found, decode_messages(row.body).topics)
+            offset = rows[-1].offset + rows[-1].count
+    return list(found)
+
+
+def _note(found: dict[tuple[str, str], None], topics: list[bytes]) -> None:
+    for topic in map(parse_topic, topics):
+        if topic is not None and topic.type == NDEATH:
+            found.pop((topic.group, topic.node), None)
+        elif topic is not None:
+            found[topic.group, topic.node] = None

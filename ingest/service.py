@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ingest.controls import control_entries
+from ingest.edge_nodes import heard_of
 from ingest.grouping import Grouping
 from ingest.mqtt import Connection
 from ingest.routing import OWN, Router
@@ -99,9 +100,11 @@ class _Ingest:
         self._on_status = on_status
         self._connection = Connection(settings.broker, settings.max_payload_bytes)
         self._receiver = self._connection.receiver
-        self._host = HostSession(settings.broker, settings.sparkplug, settings.max_payload_bytes) if settings.sparkplug else None
+        self._host: HostSession | None = None
         with JournalReader(writer.path) as reader:
             self._stream, self._partitions = reader.stream, reader.partitions
+            if settings.sparkplug is not None:
+                self._host = HostSession(settings.broker, settings.sparkplug, settings.max_payload_bytes, heard_of(reader))
             self._controls = control_entries(reader, controls)
         self._router = Router(self._partitions)
         self._follow(controls)

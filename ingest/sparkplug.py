@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
@@ -51,10 +51,13 @@ class Taken(NamedTuple):
 class HostSession:
     """What ingest's loop sees of it. `client` and everything that its callbacks touch belong to the thread."""
 
-    def __init__(self, broker: BrokerSettings, settings: SparkplugSettings, max_payload_bytes: int) -> None:
+    def __init__(
+        self, broker: BrokerSettings, settings: SparkplugSettings, max_payload_bytes: int, known: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """`known` are group and node of those that were heard before."""
         self._settings = settings
         self._queue = _Queue(settings, max_payload_bytes)
-        self._watch = Watch(settings)
+        self._watch = Watch(settings, known)
         self._line = _Line(replace(broker, client_id=settings.client_id), settings, self._queue)
         self._asked = 0
 
@@ -92,7 +95,7 @@ class HostSession:
     @property
     def status(self) -> SparkplugStatus:
         line = self._line
-        return SparkplugStatus(line.connected, self._watch.nodes.online(), self._asked, self._queue.lost, line.attempts.error)
+        return SparkplugStatus(line.connected, self._watch.nodes.born, self._asked, self._queue.lost, line.attempts.error)
 
     def close(self) -> None:
         """Say that we are offline, and take leave."""

@@ -89,9 +89,9 @@ def test_the_dead_are_not_asked_but_who_had_another_session_is(watch, node):
     again = node.reconnected()
     born(watch, again)
     data(again)
-    heard(watch, 0.0, data(again))
-    heard(watch, REORDER_S, node.ndeath())
-    assert watch.to_ask(REORDER_S) == [NODE]
+    heard(watch, 200.0, data(again))
+    heard(watch, 200.0 + REORDER_S, node.ndeath())
+    assert watch.to_ask(200.0 + REORDER_S) == [NODE]
 
 
 def test_after_a_new_connection_who_is_not_born_by_itself_is_asked(watch, node):
@@ -102,6 +102,16 @@ def test_after_a_new_connection_who_is_not_born_by_itself_is_asked(watch, node):
     assert watch.to_ask(10.0 + REORDER_S - 0.1) == []
     heard(watch, 10.0, other.nbirth())
     assert watch.to_ask(10.0 + REORDER_S) == [NODE]
+
+
+def test_many_are_asked_one_after_the_other(watch):
+    """A thousand births at once would be the flood that the queue is bounded against."""
+    for number in range(120):
+        born(watch, EdgeNode(node=f"n{number}"))
+    watch.begin(10.0)
+    asked = [watch.to_ask(20.0 + turn) for turn in range(4)]
+    assert [len(nodes) for nodes in asked] == [50, 50, 20, 0]
+    assert len({node for nodes in asked for node in nodes}) == 120
 
 
 def test_what_waits_belongs_to_the_connection_that_brought_it(watch, node):

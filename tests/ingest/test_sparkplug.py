@@ -13,7 +13,7 @@ import pytest
 
 from decoders.decode import RowDecoder
 from decoders.edge_nodes import EdgeNodes, after
-from ingest.settings import BrokerSettings, IngestSettings, SparkplugSettings
+from ingest.settings import BrokerSettings, IngestSettings, SparkplugSettings, TlsSettings
 from ingest.sparkplug import HostSession, Taken
 from journal.messages import decode_messages
 from journal.rows import RowKind
@@ -90,6 +90,16 @@ class Listener:
         return self.said[-1][0] if self.said else None
 
 
+def test_edge_nodes_are_hosted_over_tls_too(tmp_path, mosquitto):
+    settings = broker_settings(mosquitto, port=mosquitto.tls_port, tls=TlsSettings(ca=mosquitto.ca))
+    ingest = Running(tmp_path, IngestSettings(broker=settings, sparkplug=sparkplug()))
+    with online(ingest), LiveNode(mosquitto) as node:
+        node.measure(5.5)
+        until(lambda: values(ingest.journal) == [4.0, 5.5], "a birth, and data by alias")
+        ingest.stop()
+        assert "vitalane-ingest-sparkplug disconnected" in mosquitto.log(), "in order, so that no will is sent"
+
+
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 def test_a_birth_and_data_by_alias_are_journalled_and_read(tmp_path, mosquitto, protocol):
     with online(running(tmp_path, mosquitto, protocol)) as ingest, LiveNode(mosquitto) as node:
@@ -123,6 +133,17 @@ def test_after_a_restart_a_node_that_is_heard_is_asked_for_a_rebirth(tmp_path, m
             node.measure(7.0)
             until(lambda: values(again.journal)[-1] == 7.0, "data by alias again")
             assert values(again.journal) == [4.0, 6.0, 7.0]
+
+
+def test_after_a_restart_a_node_that_says_nothing_is_asked_too(tmp_path, mosquitto):
+    """It reports by exception: what it would say next is by the aliases of a birth that the flow has put aside."""
+    with online(running(tmp_path, mosquitto)) as ingest, LiveNode(mosquitto) as node:
+        until(lambda: values(ingest.journal) == [4.0], "the value of the birth")
+        ingest.stop()
+        with online(running(tmp_path, mosquitto)) as again:
+            until(lambda: node.births == 2, "asked for a rebirth")
+            until(lambda: values(again.journal) == [4.0, 4.0], "the value again")
+            assert node.births == 2, "once"
 
 
 def test_a_broker_that_restarts_is_a_new_beginning(tmp_path, mosquitto):
