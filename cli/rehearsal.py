@@ -24,13 +24,17 @@ from simulators.feeds import Disturbed
 from simulators.incidents import ABSENT, OPERATORS, Limit
 from simulators.payloads import encoded
 from simulators.scenario import Scenario
-from simulators.staging import Played
+from simulators.staging import Played, stage
+from simulators.truth import Run
 from simulators.world import registry
 from telemetry.alert import AlertEvent
 from telemetry.books import Books
 from telemetry.errors import ConfigError
 from telemetry.metrics import CATALOGUE
 from telemetry.reasons import Reason
+
+FROM_MS = 1_767_225_600_000
+"""2026-01-01T00:00:00Z."""
 
 QOS_1 = 1 << 4
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
@@ -74,9 +78,15 @@ def limits_of(rules: RuleSet) -> dict[str, Limit]:
     return {name: limit for name, limit in found.items() if limit is not None}
 
 
+def staged(scenario: Scenario, rules: RuleSet, *, seed: int, faults: str) -> Played:
+    """Return a scenario set up for a rehearsal, which is the same on any day."""
+    grain_ms = scenario.model.grouped
+    return stage(scenario, seed=seed, start_ms=FROM_MS, limits=limits_of(rules), faults=faults, played_ms=FROM_MS, grain_ms=grain_ms)
+
+
 def rehearse(played: Played, rules: RuleSet) -> Rehearsed:
     """Play a scenario to its end."""
-    run, grain_ms = played.truth.run, played.scenario.model.grouped
+    run, grain_ms = played.truth.run, played.truth.run.grain_ms
     evaluator, events, offset, rows = Evaluator(0, 1), list[AlertEvent](), 0, 0
     settings = DEFAULT_SETTINGS._replace(store_readings=False)
     for body in (
@@ -88,7 +98,7 @@ def rehearse(played: Played, rules: RuleSet) -> Rehearsed:
         events += evaluator.on_control(offset, run.start_ms, body).alerts
         offset += 1
     now_ms = run.start_ms
-    for received_ms, messages in _rows(merge(*map(_messages, played.sources), key=attrgetter("time_ms")), grain_ms):
+    for received_ms, messages in _rows(merge(*map(_messages, played.sources), key=attrgetter("time_ms")), run):
         for tick_ms in range(now_ms + grain_ms, received_ms, grain_ms):
             events += evaluator.on_tick(offset, tick_ms).alerts
             offset += 1
@@ -139,12 +149,12 @@ def _messages(source: Disturbed) -> Iterator[Message]:
         yield from source.take()
 
 
-def _rows(messages: Iterable[Message], grain_ms: int) -> Iterator[tuple[int, list[Message]]]:
+def _rows(messages: Iterable[Message], run: Run) -> Iterator[tuple[int, list[Message]]]:
     """Yield what is received together, and when."""
     row: list[Message] = []
     received_ms = 0
     for message in messages:
-        at_ms = (message.time_ms // grain_ms + 1) * grain_ms
+        at_ms = run.on_the_clock(message.time_ms)
         if row and at_ms != received_ms:
             yield received_ms, row
             row = []

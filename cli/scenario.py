@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cli.exits import FAILED
-from cli.rehearsal import Rehearsed, limits_of, rehearse, rules_of, unbalanced
+from cli.rehearsal import Rehearsed, limits_of, rehearse, rules_of, staged, unbalanced
 from cli.score import plain, table
 from cli.simulate import faults_option, play, registry_option, seed_option, truth_option, write_registry
 from documents import format_duration
@@ -19,9 +19,6 @@ from simulators.staging import Played, stage
 from simulators.truth_file import parse_truth
 from telemetry import alert
 from telemetry.clock import utc_now_ms
-
-REHEARSED_FROM_MS = 1_767_225_600_000
-"""2026-01-01T00:00:00Z: a rehearsal is the same on any day."""
 
 
 @click.command()
@@ -75,11 +72,13 @@ def scenario(
         raise click.UsageError(msg)
     found = read_scenario(name)
     rules = rules_of(found)
-    played_ms, lasts_s = utc_now_ms(), found.model.lasts / 1000 / speed
-    start_ms = start_for(speed, lasts_s, played_ms)
+    lasts_s = found.model.lasts / 1000 / speed
     if rehearsed:
-        speed, start_ms, played_ms = 1.0, REHEARSED_FROM_MS, REHEARSED_FROM_MS
-    played = stage(found, seed=seed, start_ms=start_ms, limits=limits_of(rules), faults=faults, speed=speed, played_ms=played_ms)
+        played = staged(found, rules, seed=seed, faults=faults)
+    else:
+        now_ms = utc_now_ms()
+        start_ms = start_for(speed, lasts_s, now_ms)
+        played = stage(found, seed=seed, start_ms=start_ms, limits=limits_of(rules), faults=faults, speed=speed, played_ms=now_ms)
     if registry_file is not None:
         write_registry(registry_file, played.devices)
     if rules_file is not None:

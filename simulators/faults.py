@@ -57,6 +57,7 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     retain: bool = False
+    cut: bool = False  # its connection breaks in the middle of it
 
 
 class Parcel(NamedTuple):
@@ -69,6 +70,7 @@ class Parcel(NamedTuple):
     copy: bool = False  # it has come before
     offset_ms: int = 0  # how far its stamps are ahead of when it was measured
     refused: tuple[tuple[str, int], ...] = ()  # for which reasons, and how often, the other end must quarantine it
+    by: tuple["Fault", ...] = ()  # what touched it
 
     def put_off(self, time_ms: int) -> "Parcel":
         """Return it as it is when it is published at a time, if that is later."""
@@ -116,9 +118,10 @@ class Fault(ABC):
         if self._most is not None and self.touched[parcel.device] >= self._most:
             return (parcel,)
         after = self.act(parcel)
-        if len(after) != 1 or after[0] is not parcel:
-            self.touched[parcel.device] += 1
-        return after
+        if len(after) == 1 and after[0] is parcel:
+            return after
+        self.touched[parcel.device] += 1
+        return [item._replace(by=(*item.by, self)) for item in after]
 
     def dice(self, parcel: Parcel, throw: str = "") -> float:
         """Return a number in [0, 1): the same for the same seed, fault, device and message; `throw` tells several of one message apart."""

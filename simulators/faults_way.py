@@ -59,16 +59,19 @@ class Disconnect(Fault):
     def __init__(self, devices: Iterable[str], span: Span, *, seed: int, most: int | None = None, every_ms: int, lasts_ms: int) -> None:
         super().__init__(devices, span, seed=seed, most=most)
         self.every_ms, self.lasts_ms = every_ms, lasts_ms
+        self._cut_ms = 0
 
     def act(self, parcel: Parcel) -> Sequence[Parcel]:
         into_ms = (parcel.message.time_ms - self.span.start_ms) % self.every_ms
         back_ms = parcel.message.time_ms - into_ms + self.every_ms
         down_ms = self.every_ms - self.lasts_ms  # each period ends with the connection down
-        if into_ms >= down_ms:
-            return (parcel.put_off(back_ms),)
         if into_ms < down_ms - IN_FLIGHT_MS:
             return (parcel,)
         again = parcel.put_off(back_ms)
+        if self._cut_ms != back_ms:  # one message is cut each time, over a real connection the connection with it
+            self._cut_ms, again = back_ms, again._replace(message=again.message._replace(cut=True))
+        if into_ms >= down_ms:
+            return (again,)
         if self.dice(parcel) < 0.5:  # cut off in the middle: the broker never had it
             return (again,)
         return (parcel, again._replace(copy=True))  # the broker had it, its acknowledgement was lost

@@ -7,7 +7,9 @@ its status topic.
 
 import logging
 import random
+from contextlib import suppress
 from pathlib import Path
+from socket import SHUT_RDWR, socket
 from threading import Event
 from time import monotonic
 from types import TracebackType
@@ -30,6 +32,7 @@ PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQT
 MOST_IN_FLIGHT = 60_000  # a packet identifier has 16 bits
 RETRY_S = 0.2
 GOODBYE_S = 2.0
+HALF_A_MESSAGE = b"\x32\x40\x00\x20vitalane/v1/"  # a PUBLISH that says it has 64 bytes, and ends in its topic
 LOOK_S = 0.05  # how often somebody who waits looks again, whatever he has not been told
 
 
@@ -115,6 +118,8 @@ class Publisher:
         if connection is None:
             device = topic.rpartition("/")[0]
             connection = self._carriers[topic] = self._connections[crc32(device.encode()) % len(self._connections)]
+        if message.cut:
+            connection.sever()
         return connection.send(topic, message.payload, message.retain, self.stop)
 
     def flush(self, timeout_s: float = 10.0) -> bool:
@@ -201,6 +206,14 @@ class _Connection:
         if self._qos == 0 and result != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self.lost = self.sent - self._acks  # counted anew, for the network thread may have counted this one already
         return True
+
+    def sever(self) -> None:
+        """Break the connection in the middle of a message, as a network does: half a packet, then nothing more."""
+        connected = self._client.socket()
+        if isinstance(connected, socket):  # else it is broken already
+            with suppress(OSError):
+                connected.send(HALF_A_MESSAGE)
+                connected.shutdown(SHUT_RDWR)
 
     def drained(self, give_up_at: float) -> bool:
         while self.sent - self._acks - self.lost > 0:

@@ -16,10 +16,7 @@ from simulators.truth_file import FaultTold, IncidentTold, Told
 from telemetry.alert import AlertEvent, Phase
 
 BEFORE_MS, AFTER_MS = 5 * 60_000, 15 * 60_000
-"""An alert is an incident's that overlaps the time from so long before it until so long after its end: clocks are wrong, air cools."""
-
-FAULT_AFTER_MS = 2 * 3_600_000
-"""What a fault caused may still begin so long after its end: silence is noticed late, a backlog is judged when it comes."""
+"""An alert is of what it overlaps, from so long before until so long after: clocks are wrong, air cools, silence is noticed late."""
 
 DAY_MS = 86_400_000
 ABSENCE = re.compile(r"absent\(")
@@ -269,7 +266,7 @@ def _as_told(told: Told, alert: Alert, time_ms: int) -> int:
 
 def _can_cause(told: Told, fault: FaultTold, alert: Alert) -> bool:
     causes = CAUSES[FaultKind(fault.kind)]
-    if alert.subject not in fault.subjects or not _overlaps(told, alert, fault.start_ms - BEFORE_MS, fault.end_ms + FAULT_AFTER_MS):
+    if alert.subject not in fault.subjects or not _overlaps(told, alert, fault.start_ms - BEFORE_MS, fault.until_ms + AFTER_MS):
         return False
     if ABSENCE.match(alert.signal):
         return causes.silence

@@ -49,11 +49,13 @@ def stage(
     faults: str = OWN,
     speed: float = 1.0,
     played_ms: int = 0,
+    grain_ms: int = 0,
 ) -> Played:
     """Return a scenario set up to be played from an event time on.
 
-    `limits` are those of the rules that judge one metric, by rule. `faults` is ALL, OWN, NONE, or names of kinds with commas. Raises
-    ConfigError where a group has too few devices for what is to happen, or a kind is none.
+    `limits` are those of the rules that judge one metric, by rule. `faults` is ALL, OWN, NONE, or names of kinds with commas. What is
+    published within `grain_ms` is received together. Raises ConfigError where a group has too few devices for what is to happen to it, or a
+    kind is none.
     """
     model = scenario.model
     run = Span(start_ms, start_ms + model.lasts)
@@ -63,7 +65,7 @@ def stage(
     struck = {incident.device for incident in incidents}
     acting = _faults(scenario, groups, run, seed, struck, faults)
     devices = [device for world in worlds.values() for device in world.devices]
-    told = Run(scenario.name, seed, run.start_ms, run.end_ms, len(devices), speed, played_ms, model.grouped)
+    told = Run(scenario.name, seed, run.start_ms, run.end_ms, len(devices), speed, played_ms, grain_ms)
     truth = Truth(incidents, devices=devices, faults=[fault for _, fault in acting], run=told)
     sources = [
         Disturbed(

@@ -48,10 +48,12 @@ class Run(NamedTuple):
     devices: int
     speed: float = 1.0
     played_ms: int = 0
-    grain_ms: int = 0  # how much later than published something may be received
+    grain_ms: int = 0  # what is published within so long is received together, at its end; 0: at once
 
     def on_the_clock(self, time_ms: int) -> int:
         """Return when, on the receiver's clock, something is published that is due at an event time."""
+        if self.grain_ms:
+            return (time_ms // self.grain_ms + 1) * self.grain_ms
         return time_ms if self.speed == 1.0 else self.played_ms + round((time_ms - self.start_ms) / (self.speed or 1.0))
 
 
@@ -113,6 +115,7 @@ class Truth:
             (incident.subject, incident.limit.metric): [] for incident in self.incidents if incident.limit is not None
         }
         self._watched = {subject for subject, _ in self._arrived}
+        self._until_ms: dict[Fault, int] = {}  # when the last message was let go that a fault touched
         self._seen_ms = 0
 
     def observe(self, places: Mapping[str, int], reports: Reports) -> None:
@@ -132,10 +135,12 @@ class Truth:
     def let_go(self, parcel: Parcel) -> None:
         """Note what is published of a subject to whom something happens."""
         self._seen_ms = max(self._seen_ms, parcel.measured_ms)
+        published_ms = parcel.message.time_ms
+        for fault in parcel.by:
+            self._until_ms[fault] = max(self._until_ms.get(fault, 0), published_ms)
         subject = self._subjects.get(device_of(parcel.message.topic), "")
         if subject not in self._watched or any(reason != Reason.IMPLAUSIBLE for reason, _ in parcel.refused):
             return
-        published_ms = parcel.message.time_ms
         for metric, stamp, value in readings(parcel.message.payload):
             held = self._arrived.get((subject, metric))
             known = CATALOGUE.get(metric)
@@ -227,6 +232,7 @@ class Truth:
 
     def _fault_line(self, fault: Fault) -> dict[str, Any]:
         ends_ms = min(fault.span.end_ms, self.run.end_ms or self._seen_ms)
+        until_ms = max(ends_ms, self._until_ms.get(fault, 0))
         touched = sorted(fault.touched)
         return {
             "fault": fault.kind,
@@ -234,6 +240,7 @@ class Truth:
             "devices": touched,
             "start": format_ms(max(fault.span.start_ms, self.run.start_ms)),
             "end": format_ms(ends_ms),
+            "until": format_ms(until_ms),
             "messages": fault.touched.total(),
             "metrics": list(fault.metrics),
         }

@@ -30,6 +30,7 @@ class FaultTold(NamedTuple):
     subjects: tuple[str, ...]
     start_ms: int
     end_ms: int
+    until_ms: int  # when the last message was published that it touched
     messages: int
     metrics: tuple[str, ...]
 
@@ -105,6 +106,7 @@ def _fault(line: dict[str, Any]) -> FaultTold:
         subjects=_texts(line["subjects"]),
         start_ms=parse_ms(line["start"]),
         end_ms=parse_ms(line["end"]),
+        until_ms=parse_ms(line["until"]),
         messages=int(line["messages"]),
         metrics=_texts(line["metrics"]),
     )

@@ -7,11 +7,10 @@ import os
 
 import pytest
 
-from cli.rehearsal import limits_of, rehearse, rules_of, unbalanced
-from cli.scenario import REHEARSED_FROM_MS, below_floors
+from cli.rehearsal import rehearse, rules_of, staged, unbalanced
+from cli.scenario import below_floors
 from simulators.scenario import library, read_scenario
 from simulators.score import Line, Score, by_fault, score, total
-from simulators.staging import stage
 from simulators.truth_file import parse_truth
 
 NAMES = [path.stem for path in library()]
@@ -25,7 +24,7 @@ def seeds() -> range:
 def played(name: str, seed: int, faults: str) -> tuple[Score, list[str]]:
     scenario = read_scenario(name)
     rules = rules_of(scenario)
-    run = stage(scenario, seed=seed, start_ms=REHEARSED_FROM_MS, limits=limits_of(rules), faults=faults)
+    run = staged(scenario, rules, seed=seed, faults=faults)
     done = rehearse(run, rules)
     result = score(parse_truth(run.truth.lines()), done.events)
     return result, [*unbalanced(run, done.books), *below_floors(run, result)]

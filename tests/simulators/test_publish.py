@@ -97,6 +97,22 @@ def test_the_broker_restarting_loses_no_acknowledged_message(start_mosquitto, li
     until(lambda: len({message.payload for message in listener.of("readings")}) == total)
 
 
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+def test_a_connection_that_breaks_in_the_middle_of_a_message_loses_none(broker, listen, protocol):
+    """Half a packet is nobody's message; what was in flight is sent again, and may come twice."""
+    listener = listen(broker)
+    topic = "vitalane/v1/shipment/truck-1/readings"
+    with Publisher(address(broker, protocol=protocol), clients=1) as publisher:
+        for number in range(60):
+            publisher.send(Message(0, topic, b"%d" % number, cut=number in {20, 40}))
+            if number == 30:
+                assert publisher.flush(WAIT_S)
+        assert publisher.flush(WAIT_S)
+        assert publisher.counts().reconnects == 2
+    listener.wait_for(60)
+    assert list(dict.fromkeys(message.payload for message in listener.of("readings"))) == [b"%d" % number for number in range(60)]
+
+
 def test_a_stop_ends_sending_also_while_the_broker_does_not_answer(broker):
     stop = threading.Event()
     publisher = Publisher(address(broker), clients=1, max_inflight=10, stop=stop)
