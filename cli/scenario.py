@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from cli.exits import FAILED
+from cli.exits import FAILED, Unreachable
 from cli.rehearsal import Rehearsed, limits_of, rehearse, rules_of, staged, unbalanced
 from cli.score import plain, table
-from cli.simulate import faults_option, play, registry_option, seed_option, truth_option, write_registry
+from cli.simulate import faults_option, play, seed_option, truth_option, write_registry
 from documents import format_duration
 from rules.rule import RuleSet
 from simulators.feeds import Feed, start_for
@@ -38,9 +38,11 @@ from telemetry.clock import utc_now_ms
 @truth_option
 @click.option("--alerts", "alerts_file", type=click.Path(path_type=Path, dir_okay=False), help="Rehearsed: write the alert events there.")
 @click.option(
-    "--rules", "rules_file", type=click.Path(path_type=Path, dir_okay=False), help="Write its own rules there, for `rules apply`."
+    "--prepare",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Only write into this folder what must be in force to watch it: rules.yaml and registry.yaml.",
 )
-@registry_option
 @click.option("--json", "as_json", is_flag=True, help="Rehearsed: the result as one JSON object.")
 @click.pass_obj
 def scenario(
@@ -55,8 +57,7 @@ def scenario(
     faults: str,
     truth_file: Path | None,
     alerts_file: Path | None,
-    rules_file: Path | None,
-    registry_file: Path | None,
+    folder: Path | None,
     as_json: bool,
 ) -> int:
     """Play the scenario NAME, one of the library (--list) or a file, with its truth: live to the broker, or rehearsed at once."""
@@ -79,10 +80,9 @@ def scenario(
         now_ms = utc_now_ms()
         start_ms = start_for(speed, lasts_s, now_ms)
         played = stage(found, seed=seed, start_ms=start_ms, limits=limits_of(rules), faults=faults, speed=speed, played_ms=now_ms)
-    if registry_file is not None:
-        write_registry(registry_file, played.devices)
-    if rules_file is not None:
-        rules_file.write_text(own_rules(found))
+    if folder is not None:
+        prepare(folder, played)
+        return 0
     try:
         if rehearsed:
             return _rehearse(played, rules, alerts_file, as_json=as_json)
@@ -91,6 +91,24 @@ def scenario(
     finally:
         if truth_file is not None:
             played.truth.write(truth_file)
+
+
+def prepare(folder: Path, played: Played) -> None:
+    """Write the rules and the registry of a scenario into a folder. Raises Unreachable where they cannot be, or are there already."""
+    rules, devices, packs = folder / "rules.yaml", folder / "registry.yaml", played.scenario.model.packs
+    there = [str(file) for file in (rules, devices) if file.exists()]
+    if there:
+        msg = f"{' and '.join(there)} {'are' if len(there) > 1 else 'is'} there already: name another folder"
+        raise Unreachable(msg)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        rules.write_text(own_rules(played.scenario))
+        write_registry(devices, played.devices)
+    except OSError as error:
+        msg = f"{folder} cannot be written: {(error.strerror or str(error)).lower()}"
+        raise Unreachable(msg) from error
+    named = ", ".join([*packs, str(rules)])
+    click.echo(f"{rules} and {devices} written; a configuration with `rules: [{named}]` and `registry: {devices}` watches it")
 
 
 def own_rules(found: Scenario) -> str:
