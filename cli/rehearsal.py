@@ -138,7 +138,7 @@ def unbalanced(played: Played, books: Books) -> list[str]:
 
 EXACT = (
     *(Reason.MALFORMED, Reason.WRONG_TYPE, Reason.UNSUPPORTED_VERSION, Reason.UNKNOWN_METRIC),
-    *(Reason.DEVICE_MISMATCH, Reason.IMPLAUSIBLE, Reason.FUTURE_TIME),
+    *(Reason.UNKNOWN_FIELD, Reason.DEVICE_MISMATCH, Reason.IMPLAUSIBLE, Reason.FUTURE_TIME),
 )
 """The reasons of quarantine of which faults say how many there must be. How much of a flood is left out, and what is too late, follows from
 what else arrives."""

@@ -45,6 +45,9 @@ class FaultKind(StrEnum):
 WHOLE = frozenset({Reason.MALFORMED, Reason.WRONG_TYPE, Reason.UNSUPPORTED_VERSION, Reason.DEVICE_MISMATCH})
 """Reasons for which a message is refused whole, and counts once; for others, each of its readings does."""
 
+BESIDE = frozenset({Reason.UNKNOWN_FIELD})
+"""Reasons for which something is refused that is no reading: the rest of the message is read."""
+
 
 MAX_SKEW_MS = 5 * 60_000
 """How far ahead of its receipt a reading may be stamped, where nothing else is set."""
@@ -145,7 +148,7 @@ class Tally:
         for reason, count in parcel.refused:
             self.refused[reason] += count
         if parcel.copy and not any(reason in WHOLE for reason, _ in parcel.refused):
-            self.copied += len(readings(parcel.message.payload)) - sum(count for _, count in parcel.refused)
+            self.copied += len(readings(parcel.message.payload)) - sum(n for reason, n in parcel.refused if reason not in BESIDE)
 
 
 class Way:
@@ -175,9 +178,9 @@ def as_received(parcel: Parcel, received_ms: int) -> Parcel:
         return parcel
     if any(reason in WHOLE for reason, _ in parcel.refused):
         return parcel
-    unknown = sum(count for reason, count in parcel.refused if reason == Reason.UNKNOWN_METRIC)
-    ahead = len(readings(parcel.message.payload)) - unknown
-    return parcel._replace(refused=tuple((reason, n) for reason, n in ((Reason.UNKNOWN_METRIC, unknown), (Reason.FUTURE_TIME, ahead)) if n))
+    kept = {reason: n for reason, n in parcel.refused if reason in {Reason.UNKNOWN_METRIC, *BESIDE}}  # what the decoder refuses
+    ahead = len(readings(parcel.message.payload)) - kept.get(Reason.UNKNOWN_METRIC, 0)
+    return parcel._replace(refused=(*kept.items(), *([(Reason.FUTURE_TIME, ahead)] if ahead else [])))
 
 
 def device_of(topic: str) -> str:

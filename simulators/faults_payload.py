@@ -28,8 +28,8 @@ class Flood(Fault):
         if parcel.refused or parcel.copy or not said:
             return (parcel,)
         metric, stamp, value = said[0]
-        base_ms, step_ms = parcel.measured_ms if stamp is None else stamp, MINUTE_MS / self.per_minute
-        samples = [Sample(metric, value, base_ms + round((number + 1) * step_ms)) for number in range(self.per_minute)]
+        base_ms, step_ms = parcel.measured_ms if stamp is None else stamp, 0.9 * MINUTE_MS / self.per_minute
+        samples = [Sample(metric, value, base_ms + 1 + round(number * step_ms)) for number in range(self.per_minute)]
         batches = [samples[at : at + BATCH] for at in range(0, len(samples), BATCH)]
         return (
             parcel,
@@ -70,6 +70,7 @@ class Schema(StrEnum):
     RENAMED = "renamed"  # its values under another key
     VERSION = "version"  # a version from the future
     METRICS = "metrics"  # other names for its metrics
+    FIELD = "field"  # one key more
 
 
 class SchemaChange(Fault):
@@ -91,11 +92,13 @@ class SchemaChange(Fault):
         after = parcel.saying(rewritten(parcel.message.payload, _SCHEMAS[chosen]))
         match chosen:
             case Schema.RENAMED:
-                return (after._replace(refused=((Reason.WRONG_TYPE, 1),)),)
+                return (after._replace(refused=((Reason.UNKNOWN_FIELD, 1), (Reason.WRONG_TYPE, 1))),)
             case Schema.VERSION:
                 return (after._replace(refused=((Reason.UNSUPPORTED_VERSION, 1),)),)
             case Schema.METRICS:
                 return (after._replace(refused=((Reason.UNKNOWN_METRIC, count),)),)
+            case Schema.FIELD:
+                return (after._replace(refused=((Reason.UNKNOWN_FIELD, 1),)),)
 
 
 def _renamed(body: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def _renamed(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_the_future(body: dict[str, Any]) -> dict[str, Any]:
-    return body | {"v": 2}
+    return body | {"v": 99}
 
 
 def _other_metrics(body: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +119,16 @@ def _other_metrics(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-_SCHEMAS = {Schema.RENAMED: _renamed, Schema.VERSION: _from_the_future, Schema.METRICS: _other_metrics}
+def _one_key_more(body: dict[str, Any]) -> dict[str, Any]:
+    return body | {"firmware": "2.0.0"}
+
+
+_SCHEMAS = {
+    Schema.RENAMED: _renamed,
+    Schema.VERSION: _from_the_future,
+    Schema.METRICS: _other_metrics,
+    Schema.FIELD: _one_key_more,
+}
 
 
 class GatewayMerge(Fault):

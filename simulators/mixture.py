@@ -96,7 +96,7 @@ def _usual(kind: FaultKind, group: Group, seed: int) -> dict[str, Any]:
         case FaultKind.TELEPORT:
             return {"probability": 0.1}
         case FaultKind.FLOOD:
-            return {"per_minute": 9_000 if group.is_ward else 2_000}
+            return {"per_minute": 14_000 if group.is_ward else 2_000}
         case FaultKind.MALFORMED:
             return {"probability": 0.05}
         case _:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simulators.faults import Fault, Parcel, device_of
+from simulators.faults import BESIDE, Fault, Parcel, device_of
 from simulators.incidents import Incident, Limit
 from simulators.payloads import readings
 from simulators.world import Device, Reports
@@ -139,7 +139,7 @@ class Truth:
         for fault in parcel.by:
             self._until_ms[fault] = max(self._until_ms.get(fault, 0), published_ms)
         subject = self._subjects.get(device_of(parcel.message.topic), "")
-        if subject not in self._watched or any(reason != Reason.IMPLAUSIBLE for reason, _ in parcel.refused):
+        if subject not in self._watched or any(reason not in {Reason.IMPLAUSIBLE, *BESIDE} for reason, _ in parcel.refused):
             return
         for metric, stamp, value in readings(parcel.message.payload):
             held = self._arrived.get((subject, metric))

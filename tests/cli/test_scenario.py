@@ -7,7 +7,8 @@ import jsonschema
 import pytest
 import yaml
 
-from rules.document import RESERVED, load_rules
+from rules.document import load_rules
+from rules.reserved import RESERVED
 from simulators.score import CAUSES, OWN_CLOCK
 from simulators.truth_file import read_truth
 from tests.cli.running import vitalane
