@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
+SEEDS ?= 1-50
 
 # Where the real servers are required, get them first.
 SERVERS := $(if $(CI)$(VITALANE_REQUIRE_SERVERS),tools)
@@ -19,6 +20,10 @@ demo: environment ## run everything on this machine for 60 s: a fleet, a ward, t
 .PHONY: test
 test: environment $(SERVERS) ## run all tests; those that need Mosquitto or InfluxDB skip where `make tools` has not run
 	$(BIN)/pytest -q -n auto -rs
+
+.PHONY: scenarios
+scenarios: environment ## rehearse every scenario with every fault (SEEDS=1-50) and print what was found, how soon, and what was told without a cause
+	$(BIN)/vitalane simulate scenario --rehearse --seeds $(SEEDS) --faults all
 
 .PHONY: check
 check: environment ## format, lint, types, and the tests that need no server; under a minute

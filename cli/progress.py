@@ -9,10 +9,10 @@ EVERY_S = 0.2
 
 
 class Progress:
-    """Called with how far it is, of the total (0: nobody knows), and readings so far."""
+    """Called with how far it is, of the total (0: nobody knows), and readings (or whatever is counted) so far."""
 
-    def __init__(self, what: str, total: int) -> None:
-        self.what, self.total = what, total
+    def __init__(self, what: str, total: int, unit: str = "readings") -> None:
+        self.what, self.total, self.unit = what, total, unit
         self.began_s = time.perf_counter()
         self.shown_s = 0.0
         self.terminal = sys.stderr.isatty()
@@ -28,14 +28,14 @@ class Progress:
         elapsed_s = time.perf_counter() - self.began_s
         if self.terminal and elapsed_s - self.shown_s > EVERY_S:
             self.shown_s = elapsed_s
-            click.echo(f"\r\x1b[K{self.what} {line(done, readings, self.total, elapsed_s)}", err=True, nl=False)
+            click.echo(f"\r\x1b[K{self.what} {line(done, readings, self.total, elapsed_s, self.unit)}", err=True, nl=False)
 
 
-def line(done: int, readings: int, total: int, elapsed_s: float) -> str:
+def line(done: int, readings: int, total: int, elapsed_s: float, unit: str = "readings") -> str:
     """Return the line after some seconds."""
     speed = f", {readings / elapsed_s:,.0f}/s" if elapsed_s > 0 else ""
     if not total:
-        return f"{readings:,} readings{speed}"
+        return f"{readings:,} {unit}{speed}"
     share = min(done / total, 1.0)
     left = f", {elapsed_s * (1 - share) / share:.0f} s left" if share > 0 else ""
-    return f"[{'#' * round(share * 20):20}] {share:4.0%}  {readings:,} readings{speed}{left}"
+    return f"[{'#' * round(share * 20):20}] {share:4.0%}  {readings:,} {unit}{speed}{left}"

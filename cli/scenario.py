@@ -1,31 +1,49 @@
 """`vitalane simulate scenario`: devices, what happens to them and what goes wrong on the way, by a document; live, or rehearsed at once."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli.exits import FAILED, Unreachable
-from cli.rehearsal import Rehearsed, limits_of, rehearse, rules_of, staged, unbalanced
-from cli.score import plain, table
+from cli.progress import Progress
+from cli.rehearsal import Rehearsed, limits_of, rules_of
+from cli.rehearsals import rehearse_all, rehearsed, table
+from cli.score import plain
+from cli.score import table as scored
 from cli.simulate import faults_option, play, seed_option, truth_option, write_registry
 from documents import format_duration
-from rules.rule import RuleSet
 from simulators.feeds import Feed, start_for
 from simulators.scenario import Scenario, library, read_scenario, schema
-from simulators.score import Score, by_fault, score
+from simulators.score import merged
 from simulators.staging import Played, stage
-from simulators.truth_file import parse_truth
 from telemetry import alert
 from telemetry.clock import utc_now_ms
+
+MOST_SEEDS = 10_000
+
+
+class SeedsType(click.ParamType[str]):
+    """`1-50`, or one number."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", str(value))
+        if match is None or not 0 <= int(match[2] or match[1]) - int(match[1]) < MOST_SEEDS:
+            self.fail(f"{value!r} is no range of seeds: write 1-50, {MOST_SEEDS} at most", param, ctx)
+        return str(value)
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--list", "list_them", is_flag=True, help="Say which scenarios are shipped.")
 @click.option("--schema", "print_schema", is_flag=True, help="Print the JSON Schema of a scenario document, for editors.")
-@click.option("--rehearse", "rehearsed", is_flag=True, help="At once, without a broker: through decoder and rules; then the score.")
+@click.option("--rehearse", "at_once", is_flag=True, help="At once, without a broker: through decoder and rules; then the score.")
+@click.option("--seeds", type=SeedsType(), help="Rehearsed: with each of these seeds, like 1-50; without NAME, the whole library.")
 @seed_option
 @click.option(
     "--speed",
@@ -51,7 +69,8 @@ def scenario(
     name: str | None,
     list_them: bool,
     print_schema: bool,
-    rehearsed: bool,
+    at_once: bool,
+    seeds: str | None,
     seed: int,
     speed: float,
     faults: str,
@@ -68,24 +87,21 @@ def scenario(
     if list_them:
         click.echo("\n".join(_described(path) for path in library()))
         return 0
+    if seeds is not None and at_once:
+        return _rehearse_many([name] if name else [path.stem for path in library()], seeds, faults, as_json=as_json)
     if name is None:
         msg = "name a scenario: --list says which are shipped"
         raise click.UsageError(msg)
+    if at_once:
+        return _rehearse_once(name, seed, faults, truth_file, alerts_file, as_json=as_json)
     found = read_scenario(name)
-    rules = rules_of(found)
-    lasts_s = found.model.lasts / 1000 / speed
-    if rehearsed:
-        played = staged(found, rules, seed=seed, faults=faults)
-    else:
-        now_ms = utc_now_ms()
-        start_ms = start_for(speed, lasts_s, now_ms)
-        played = stage(found, seed=seed, start_ms=start_ms, limits=limits_of(rules), faults=faults, speed=speed, played_ms=now_ms)
+    rules, lasts_s, now_ms = rules_of(found), found.model.lasts / 1000 / speed, utc_now_ms()
+    start_ms = start_for(speed, lasts_s, now_ms)
+    played = stage(found, seed=seed, start_ms=start_ms, limits=limits_of(rules), faults=faults, speed=speed, played_ms=now_ms)
     if folder is not None:
         prepare(folder, played)
         return 0
     try:
-        if rehearsed:
-            return _rehearse(played, rules, alerts_file, as_json=as_json)
         play([Feed(source, speed) for source in played.sources], publisher(), None, shown_s=lasts_s)
         return 0
     finally:
@@ -126,31 +142,32 @@ def _described(path: Path) -> str:
     return f"{path.stem:18} {format_duration(model.lasts):>5}, {count:3} devices: {model.about}"
 
 
-def _rehearse(played: Played, rules: RuleSet, alerts_file: Path | None, *, as_json: bool) -> int:
-    done = rehearse(played, rules)
+def _rehearse_once(name: str, seed: int, faults: str, truth_file: Path | None, alerts_file: Path | None, *, as_json: bool) -> int:
+    outcome, played, done = rehearsed(name, seed, faults)
+    if truth_file is not None:
+        played.truth.write(truth_file)
     if alerts_file is not None:
         alerts_file.write_bytes(b"".join(alert.to_json(event) + b"\n" for event in done.events))
-    result = score(parse_truth(played.truth.lines()), done.events)
-    wrong = [*unbalanced(played, done.books), *below_floors(played, result)]
     if as_json:
-        click.echo(json.dumps({**plain(result), "books": done.books._asdict(), "wrong": wrong}, ensure_ascii=False))
+        click.echo(json.dumps({**plain(outcome.result), "books": done.books._asdict(), "wrong": outcome.wrong}, ensure_ascii=False))
     else:
-        click.echo("\n".join([*table(result), *_books(done), *(f"WRONG: {line}" for line in wrong)]))
+        click.echo("\n".join([*scored(outcome.result), *_books(done), *(f"WRONG: {line}" for line in outcome.wrong)]))
+    return FAILED if outcome.wrong else 0
+
+
+def _rehearse_many(names: Sequence[str], seeds: str, faults: str, *, as_json: bool) -> int:
+    first, _, last = seeds.partition("-")
+    chosen = range(int(first), int(last or first) + 1)
+    with Progress("rehearsing", len(names) * len(chosen), "runs") as progress:
+        outcomes = rehearse_all(names, chosen, faults, lambda done: progress(done, done))
+    together = merged([outcome.result for outcome in outcomes])
+    wrong = [f"{line}: {outcome.command}" for outcome in outcomes for line in outcome.wrong]
+    if as_json:
+        by_name = {name: plain(merged([item.result for item in outcomes if item.name == name])) for name in names}
+        click.echo(json.dumps({"all": plain(together), "by_scenario": by_name, "wrong": wrong}, ensure_ascii=False))
+    else:
+        click.echo("\n".join([*table(outcomes), "", *scored(together), *(f"WRONG: {line}" for line in wrong)]))
     return FAILED if wrong else 0
-
-
-def below_floors(played: Played, result: Score) -> list[str]:
-    """Return where a result is below what the scenario promises."""
-    floors = played.scenario.model.floors
-    wrong = []
-    if result.recall < floors.recall:
-        wrong.append(f"recall {result.recall:.3f} is below {floors.recall}")
-    if result.precision < floors.precision:
-        wrong.append(f"precision {result.precision:.3f} is below {floors.precision}")
-    undisturbed = by_fault(result)[0].p95_ms
-    if floors.p95 and undisturbed is not None and undisturbed > floors.p95:
-        wrong.append(f"without faults, 95 % were found within {undisturbed / 60_000:.1f} min, not {format_duration(floors.p95)}")
-    return wrong
 
 
 def _books(done: Rehearsed) -> list[str]:

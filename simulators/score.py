@@ -155,6 +155,19 @@ def score(told: Told, events: Iterable[AlertEvent]) -> Score:
     return Score(found, of_incidents, of_faults, of_nobody, retracted, told.faults, days)
 
 
+def merged(results: Sequence[Score]) -> Score:
+    """Return what several runs come to together."""
+    return Score(
+        [item for result in results for item in result.found],
+        [item for result in results for item in result.of_incidents],
+        [item for result in results for item in result.of_faults],
+        [item for result in results for item in result.of_nobody],
+        sum(result.retracted for result in results),
+        [item for result in results for item in result.faults],
+        sum(result.device_days for result in results),
+    )
+
+
 def alerts_of(events: Iterable[AlertEvent]) -> tuple[list[Alert], int]:
     """Return the alerts that stand in the end, by their beginnings, and how many were taken back; those for the record do not count."""
     first: dict[str, AlertEvent] = {}
