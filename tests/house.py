@@ -54,7 +54,7 @@ class House:
             "partitions": 2,
             "broker": {"host": "127.0.0.1", "port": broker.port, "user": broker.user, "password": {"env": "BROKER_PASSWORD"}},
         } | settings
-        self.partitions = int(document["partitions"])
+        self.partitions = int(str(document["partitions"]))
         self.configuration.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def start(self) -> None:
