@@ -15,7 +15,10 @@ from tests.house import House, until
 pytestmark = [pytest.mark.servers, pytest.mark.long, pytest.mark.timeout(180)]
 
 RULES = "rules: [{id: warm, applies_to: {kind: shipment}, when: temperature > 8 Cel, severity: warning}]"
-REGISTRY = "devices: [{device: fridge, subject: crate-1, kind: shipment}, {device: d1, kind: shipment}, {device: simulator-1, kind: shipment}]\nunknown: quarantine\n"
+REGISTRY = """\
+devices: [{device: fridge, subject: crate-1, kind: shipment}, {device: d1, kind: shipment}, {device: simulator-1, kind: shipment}]
+unknown: quarantine
+"""
 MAPPING = "mappings: [{name: acme, topic: 'acme/{device}/data', claims: me, readings: {temperature: {path: t, unit: Cel}}}]"
 
 
