@@ -1,4 +1,4 @@
-"""What ingest knows of Sparkplug's edge nodes: in which order to journal what they say, and whom to ask for a rebirth. Pure.
+"""What ingest knows of Sparkplug's edge nodes: in which order to journal what they say, and whom to ask for a rebirth. No clock is read.
 
 A message that comes before its turn waits for those before it, for `reorder_s` at most; then it is journalled, with a gap before it. A
 BIRTH or a death does not wait: it begins and ends what is counted. Nothing is dropped here, whatever it is.
@@ -23,6 +23,7 @@ from journal.rows import RowKind
 from telemetry.reasons import Reason
 
 MAX_WAITING_OF_NODE = SEQUENCE // 2  # beyond that before and behind cannot be told apart
+MAX_WAITING = 2_000  # of all nodes: what comes then is journalled with its gap at once
 LOOK_EVERY_S, ASKED_AT_ONCE = 0.05, 50
 LAST_OFFSETS, ROWS_AT_ONCE = 20_000, 64  # of each partition
 GIVE_UP_AFTER = 10  # questions without an answer: until the node is heard again
@@ -58,6 +59,7 @@ class Watch:
         self._known = list(known)[:MAX_NODES]  # group and node of those that were heard before
         self._look_at = 0.0
         self._waiting: dict[str, list[_Waiting]] = {}  # by node, in the order of their turn
+        self._waiting_in_all = 0
         self._wanted: dict[tuple[str, str], float] = {}  # group and node -> when it is to be asked
         self._asked: dict[tuple[str, str], _Asked] = {}
         self._ready: list[Message] = []
@@ -139,11 +141,13 @@ class Watch:
     def _is_ahead(self, name: str, seq: int) -> bool:
         expected = self.nodes.expected(name)
         waiting = len(self._waiting.get(name, ()))
-        return expected is not None and 0 < (seq - expected) % SEQUENCE < MAX_WAITING_OF_NODE and waiting < MAX_WAITING_OF_NODE
+        room = waiting < MAX_WAITING_OF_NODE and self._waiting_in_all < MAX_WAITING
+        return room and expected is not None and 0 < (seq - expected) % SEQUENCE < MAX_WAITING_OF_NODE
 
     def _wait(self, item: _Waiting) -> None:
         waiting = self._waiting.setdefault(item.topic.node_name, [])
         waiting.append(item)
+        self._waiting_in_all += 1
         expected = self.nodes.expected(item.topic.node_name) or 0
         waiting.sort(key=lambda other: (other.seq - expected) % SEQUENCE)
 
@@ -152,6 +156,7 @@ class Watch:
         waiting = self._waiting.pop(name, [])
         while waiting and not (in_turn and waiting[0].seq != self.nodes.expected(name)):
             item = waiting.pop(0)
+            self._waiting_in_all -= 1
             self._say(item.message, item.topic, item.payload, now)
         if waiting:
             self._waiting[name] = waiting

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decoders.sparkplug import payload_of
-from ingest.edge_nodes import GIVE_UP_AFTER, Message, Watch
+from ingest.edge_nodes import GIVE_UP_AFTER, MAX_WAITING, Message, Watch
 from ingest.settings import SparkplugSettings
 from journal.messages import FLAG_RETAIN
 from tests.edge_nodes import EdgeNode, Value
@@ -112,6 +112,16 @@ def test_many_are_asked_one_after_the_other(watch):
     asked = [watch.to_ask(20.0 + turn) for turn in range(4)]
     assert [len(nodes) for nodes in asked] == [50, 50, 20, 0]
     assert len({node for nodes in asked for node in nodes}) == 120
+
+
+def test_what_waits_is_bounded_over_all_nodes(watch):
+    """Each may have a hundred messages ahead of a turn that never comes; what comes beyond all of them is not lost."""
+    for number in range(30):
+        born(watch, node := EdgeNode(node=f"n{number}"))
+        data(node)
+        passed_on = heard(watch, 0.0, *(data(node) for _ in range(100)))
+        assert bool(passed_on) == (number >= MAX_WAITING // 100), number
+    assert len(heard(watch, 0.0)) + len(watch.end(0.0)) == MAX_WAITING
 
 
 def test_what_waits_belongs_to_the_connection_that_brought_it(watch, node):

@@ -1,4 +1,7 @@
-"""Sparkplug from an edge node to an alert, through the whole house: births, aliases, a lost message, a restart, a death."""
+"""Sparkplug from an edge node to an alert, through the whole house: births, aliases, a lost message, a restart, a kill, a death."""
+
+import os
+import signal
 
 import pytest
 
@@ -67,6 +70,9 @@ def test_an_edge_node_from_birth_to_death(house):
         node.measure(9.0)
         until(lambda: node.births == 3, house.told)
         until(lambda: [event.rule for event in events(house) if event.phase == "raised"].count("warm") == 2, house.told)
+
+        os.kill(house.status("ingest")["pid"], signal.SIGKILL)
+        until(lambda: node.births == 4, house.told)
 
         assert not {rule for rule, *_ in told(house)} - {"warm"}
         node.die()
