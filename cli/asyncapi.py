@@ -1,6 +1,7 @@
 """`vitalane asyncapi`: the AsyncAPI 3 document of every channel and message, made from the code that decodes and writes them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import click
 import yaml
 
 from cli.asyncapi_channels import CHANNELS, Channel, Message, schemas
-from cli.configuration import read_configuration
+from cli.asyncapi_others import SPARKPLUG, SPARKPLUG_SCHEMAS, mapped
+from cli.configuration import Configuration, read_configuration
+from cli.registered import registered
 from cli.settings import Account, Broker, Mqtt, Settings
+from decoders.mapping_model import MappingModel
 
 ASYNCAPI = "3.0.0"
 MQTT_BINDING = "0.2.0"
@@ -32,7 +36,7 @@ SECURITY = {
 )
 def asyncapi(as_json: bool, config_file: Path | None) -> None:
     """Print the AsyncAPI 3 document of what devices publish and of what Vitalane tells; no secrets."""
-    made = document(None if config_file is None else read_configuration(config_file).settings)
+    made = document() if config_file is None else _configured(read_configuration(config_file))
     click.echo(json.dumps(made, indent=2, ensure_ascii=False) if as_json else as_yaml(made), nl=as_json)
 
 
@@ -42,10 +46,16 @@ def as_yaml(made: dict[str, Any]) -> str:
     return yaml.dump(made, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def document(settings: Settings | None = None) -> dict[str, Any]:
-    """Return the document; with settings, with the brokers that they name."""
+def _configured(configuration: Configuration) -> dict[str, Any]:
+    return document(configuration.settings, registered(configuration).library.mappings)
+
+
+def document(settings: Settings | None = None, mappings: Sequence[MappingModel] = ()) -> dict[str, Any]:
+    """Return the document; with settings, with the brokers that they name; with mappings, with what these read."""
     servers = {} if settings is None else _servers(settings)
-    messages = {name: message for channel in CHANNELS.values() for name, message in channel.messages.items()}
+    others, their_schemas = mapped(list(mappings))
+    channels = CHANNELS | SPARKPLUG | others
+    messages = {name: message for channel in channels.values() for name, message in channel.messages.items()}
     accounts = [] if settings is None else [settings.broker, *_tellers(settings).values()]
     credentials = {name for account in accounts for name in _credentials(account)}
     made: dict[str, Any] = {
@@ -59,11 +69,11 @@ def document(settings: Settings | None = None) -> dict[str, Any]:
         },
         "defaultContentType": "application/json",
         "servers": servers,
-        "channels": {name: _channel(name, channel, settings) for name, channel in CHANNELS.items()},
-        "operations": {f"{channel.action}{name.capitalize()}": _operation(name, channel, settings) for name, channel in CHANNELS.items()},
+        "channels": {name: _channel(name, channel, settings) for name, channel in channels.items()},
+        "operations": {f"{channel.action}{_title(name)}": _operation(name, channel, settings) for name, channel in channels.items()},
         "components": {
             "messages": {name: _message(message) for name, message in messages.items()},
-            "schemas": schemas(),
+            "schemas": schemas() | SPARKPLUG_SCHEMAS | their_schemas,
             "securitySchemes": {name: scheme for name, scheme in SECURITY.items() if name in credentials},
         },
     }
@@ -78,7 +88,7 @@ def _channel(name: str, channel: Channel, settings: Settings | None) -> dict[str
     servers = [] if settings is None else _servers_of(channel, settings)
     return {
         "address": channel.address,
-        "title": name.capitalize(),
+        "title": _title(name),
         "summary": channel.summary,
         **({"servers": [{"$ref": f"#/servers/{server}"} for server in servers]} if servers else {}),
         "parameters": channel.parameters,
@@ -103,8 +113,12 @@ def _message(message: Message) -> dict[str, Any]:
         **({"summary": message.summary} if message.summary else {}),
         "contentType": message.content_type,
         "payload": {"$ref": _to("schemas", message.schema)},
-        "examples": [{"name": name, "payload": payload} for name, payload in message.examples.items()],
+        **({"examples": [{"name": name, "payload": payload} for name, payload in message.examples.items()]} if message.examples else {}),
     }
+
+
+def _title(name: str) -> str:
+    return name[0].upper() + name[1:]
 
 
 # -- servers ---------------------------------------------------------------------------------------------------------------------------

@@ -14,12 +14,14 @@ from cli.configuration import read_configuration
 from cli.exits import FAILED
 from cli.registered import registered
 from decoders.decode import RowDecoder
+from decoders.edge_nodes import EdgeNodes
 from decoders.library import adapted, gathered, read_document, shipped_names
 from decoders.mapping import Mapping
 from decoders.mapping_values import Look
 from decoders.mappings import Mappings, as_plain, from_plain
 from decoders.packets import PacketBuilder, Plans, Unreadable
 from decoders.suggest import leaves, suggest
+from decoders.topics import KINDS
 from journal.messages import decode_messages, encode_messages
 from telemetry.clock import format_ms, utc_now_ms
 from telemetry.metrics import CATALOGUE, Metric
@@ -62,7 +64,7 @@ def decode(file: BinaryIO, topic: str, config_file: Path | None, use: tuple[str,
     known = _known(config_file, use, zone)
     now_ms = utc_now_ms()
     row = decode_messages(encode_messages([topic.encode()], [payload], b"\0"))
-    decoded = RowDecoder(known.catalogue, known.mappings).decode(row, now_ms)
+    decoded = RowDecoder(known.catalogue, known.mappings).decode(row, now_ms, None, EdgeNodes(KINDS[0]))
     looks, ignored, mapping = _looked(known, topic, payload)
     answer = _answer(decoded, looks, ignored, mapping, known, now_ms)
     if answer["decoder"] == "nobody":

@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from cli.asyncapi import as_yaml, document
 from cli.asyncapi_channels import ALERT, CHANNELS, schemas
+from cli.asyncapi_others import SPARKPLUG, SPARKPLUG_SCHEMAS, mapped
 from cli.main import run
 from decoders.decode import decode_row
+from decoders.library import read_document
 from decoders.senml import LABELS
 from decoders.topics import FORMS, KINDS, alert_topic, parse
 from journal.messages import decode_messages, encode_messages
@@ -22,12 +24,14 @@ from sinks.mqtt import TOPIC
 from telemetry.alert import AlertEvent, Phase, Severity, from_json, to_json
 from telemetry.metrics import CATALOGUE
 from telemetry.readings import Decoded
+from tests.edge_nodes import EdgeNode
 from tests.goldens import assert_golden
 
 ROOT = Path(__file__).parents[2]
 RECEIVED_MS = 1_763_674_100_000
 
 CONFIGURATION = """\
+mappings: [{use: tasmota, zone: Europe/Amsterdam}]
 broker: {host: broker.example, port: 8883, user: ingest, password: {env: VITALANE_TEST_SECRET}, protocol: 5, tls: {}}
 channels:
   here: {type: mqtt}
@@ -73,7 +77,8 @@ def test_the_document_is_asyncapi_3(configured: Path, capsys: pytest.CaptureFixt
     for arguments in ((), ("-c", str(configured))):
         made = json.loads(printed(capsys, "--json", *arguments))
         assert yaml.safe_load(printed(capsys, *arguments)) == made
-        assert set(AsyncAPI3.model_validate(made).channels.root) == {*FORMS, "alerts"}
+        mapped = {"tasmotaSensor", "tasmotaLwt", "tasmotaState"} if arguments else set()
+        assert set(AsyncAPI3.model_validate(made).channels.root) == {*FORMS, "alerts", *SPARKPLUG, *mapped}
         references = [node["$ref"] for node in nodes(made) if isinstance(node, dict) and "$ref" in node]
         assert len(references) > 20
         assert all(resolved(made, reference) is not None for reference in references)
@@ -96,7 +101,7 @@ def test_the_document_in_the_docs_is_the_programs() -> None:
 
 
 def test_the_schemas_are_schemas() -> None:
-    for name, schema in schemas().items():
+    for name, schema in (schemas() | SPARKPLUG_SCHEMAS).items():
         Draft7Validator.check_schema(schema)
         assert schema["title"] == name
 
@@ -169,6 +174,23 @@ EVENTS = [
         evidence=(ALERT.evidence[0]._replace(signal="mean(spo2, 30 s)"),),
     ),
 ]
+
+
+def test_what_mappings_read_is_said(configured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = json.loads(printed(capsys, "--json", "-c", str(configured)))
+    assert made["channels"]["tasmotaSensor"]["address"] == "tele/{device}/SENSOR"
+    assert made["components"]["schemas"]["TasmotaSensorPayload"]["x-readings"]["temperature"] == "*.Temperature | [0]"
+    channels, _ = mapped(read_document("zigbee2mqtt").mappings)
+    assert {channel.address for channel in channels.values()} >= {"zigbee2mqtt/bridge/{rest}", "zigbee2mqtt/{device}"}
+
+
+def test_an_edge_node_speaks_as_the_document_says() -> None:
+    node = EdgeNode()
+    for name, (topic, _) in {"edgeNode": node.nbirth(), "edgeDevice": node.dbirth("probe", [])}.items():
+        levels = SPARKPLUG[name].address.split("/")
+        said = dict(zip(levels, topic.decode().split("/"), strict=True))
+        assert said["{type}"] in SPARKPLUG[name].parameters["type"]["enum"]
+        assert said["spBv1.0"] == "spBv1.0"
 
 
 @pytest.mark.parametrize("event", EVENTS)
