@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
 from cli.settings import Kind
+from decoders.mapping_model import OwnMetric
 from documents import Strict
 from rules.registry import ALWAYS_FROM_MS, ALWAYS_UNTIL_MS
-from telemetry.metrics import CATALOGUE, UNITS, Metric, unit_code
+from telemetry.metrics import CATALOGUE, Metric
 
 MAX_DEVICES = 200_000
 
@@ -56,27 +57,9 @@ class DeviceEntry(Strict):
         return self
 
 
-class MetricEntry(Strict):
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-    unit: str
-    low: float
-    high: float
-    title: str = ""
-
-    @field_validator("unit")
-    @classmethod
-    def _known(cls, spelling: str) -> str:
-        code = unit_code(spelling)
-        if code is None:
-            msg = f"unknown unit: it is one of {', '.join(UNITS)}"
-            raise ValueError(msg)
-        return code
-
+class MetricEntry(OwnMetric):
     @model_validator(mode="after")
-    def _is_range(self) -> "MetricEntry":
-        if self.low >= self.high:
-            msg = "`low` must be less than `high`"
-            raise ValueError(msg)
+    def _is_new(self) -> "MetricEntry":
         if self.name in CATALOGUE:
             msg = f"`{self.name}` is in the catalogue already"
             raise ValueError(msg)
@@ -108,4 +91,4 @@ class RegistryModel(Strict):
         return [entry.assignment() for entry in self.devices]
 
     def own_metrics(self) -> list[Metric]:
-        return [Metric(entry.name, entry.unit, entry.low, entry.high, entry.title or entry.name) for entry in self.metrics]
+        return [entry.metric() for entry in self.metrics]

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from decoders.mapping_model import MappingModel, MappingsModel, OwnMetric, PartModel, TimeModel
+from decoders.mapping_model import MappingModel, MappingsModel, PartModel, TimeModel
 from decoders.times import TimeForm
 from documents import parse
 from documents.tree import read_text
 from telemetry.errors import ConfigError, Problem
-from telemetry.metrics import CATALOGUE, Metric, unit_code
+from telemetry.metrics import CATALOGUE, Metric
 
 LIBRARY = "library"
 
@@ -59,7 +59,7 @@ def gathered(documents: Sequence[tuple[str, MappingsModel]], own: Dict[str, Metr
     mappings: dict[str, MappingModel] = {}
     for file, document in documents:
         for entry in document.metrics:
-            metric = _metric(entry)
+            metric = entry.metric()
             known = {**CATALOGUE, **own}.get(entry.name) or metrics.setdefault(entry.name, metric)
             if known.unit != metric.unit:
                 problems.append(Problem(file, 0, 0, "metrics", f"`{entry.name}` is measured in {known.unit}, not in {metric.unit}"))
@@ -101,7 +101,3 @@ def _zoned(plain: Any, zone: str) -> Any:
     if zone and plain.get("form") == TimeForm.LOCAL and plain.get("zone") is None:
         return {**plain, "zone": zone}
     return {key: _zoned(value, zone) for key, value in plain.items()}
-
-
-def _metric(entry: OwnMetric) -> Metric:
-    return Metric(entry.name, unit_code(entry.unit) or entry.unit, entry.low, entry.high, entry.title or entry.name)

@@ -11,7 +11,7 @@ from decoders.payloads import MAX_COLUMNS
 from decoders.times import TimeForm
 from decoders.topics import KINDS, Pattern
 from documents import Strict
-from telemetry.metrics import UNITS, unit_code
+from telemetry.metrics import UNITS, Metric, unit_code
 
 MAX_MAPPINGS = 500
 
@@ -258,6 +258,8 @@ class MappingModel(PartModel):
 
 
 class OwnMetric(Strict):
+    """A metric besides the catalogue's."""
+
     name: MetricName
     unit: Unit
     low: float
@@ -270,6 +272,10 @@ class OwnMetric(Strict):
             msg = "`low` must be less than `high`"
             raise ValueError(msg)
         return self
+
+    def metric(self) -> Metric:
+        """Return it as the catalogue has its own."""
+        return Metric(self.name, unit_code(self.unit) or self.unit, self.low, self.high, self.title or self.name)
 
 
 class MappingsModel(Strict):

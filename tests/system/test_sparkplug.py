@@ -5,11 +5,6 @@ import signal
 
 import pytest
 
-from cli.places import outbox_paths
-from journal.reader import JournalReader
-from journal.rows import RowKind
-from telemetry import alert
-from telemetry.alert import AlertEvent
 from tests.edge_nodes import LiveNode
 from tests.house import House, until
 
@@ -36,20 +31,8 @@ def sparkplug(house: House) -> dict[str, object]:
     return house.status("ingest").get("sparkplug") or {}
 
 
-def events(house: House) -> list[AlertEvent]:
-    found = []
-    for path in outbox_paths(house.data_dir, 2).values():
-        if path.exists():
-            with JournalReader(path) as reader:
-                offset = 0
-                while rows := reader.read(0, offset):
-                    found += [alert.from_json(row.body) for row in rows if row.kind == RowKind.ALERT]
-                    offset = rows[-1].offset + rows[-1].count
-    return found
-
-
 def told(house: House) -> set[tuple[str, str, str]]:
-    return {(event.rule, event.subject, str(event.phase)) for event in events(house)}
+    return {(event.rule, event.subject, str(event.phase)) for event in house.events()}
 
 
 def test_an_edge_node_from_birth_to_death(house):
@@ -69,7 +52,7 @@ def test_an_edge_node_from_birth_to_death(house):
         until(lambda: sparkplug(house).get("connected") and not sparkplug(house).get("nodes"), house.told)
         node.measure(9.0)
         until(lambda: node.births == 3, house.told)
-        until(lambda: [event.rule for event in events(house) if event.phase == "raised"].count("warm") == 2, house.told)
+        until(lambda: [event.rule for event in house.events() if event.phase == "raised"].count("warm") == 2, house.told)
 
         os.kill(house.status("ingest")["pid"], signal.SIGKILL)
         until(lambda: node.births == 4, house.told)
