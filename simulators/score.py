@@ -279,7 +279,8 @@ def _as_told(told: Told, alert: Alert, time_ms: int) -> int:
 
 def _can_cause(told: Told, fault: FaultTold, alert: Alert) -> bool:
     causes = CAUSES[FaultKind(fault.kind)]
-    if alert.subject not in fault.subjects or not _overlaps(told, alert, fault.start_ms - BEFORE_MS, fault.until_ms + AFTER_MS):
+    first_ms, last_ms = (fault.start_ms, fault.until_ms) if alert.is_of_the_clock else fault.stamps
+    if alert.subject not in fault.subjects or not _overlaps(told, alert, first_ms - BEFORE_MS, last_ms + AFTER_MS):
         return False
     if ABSENCE.match(alert.signal):
         return causes.silence

@@ -116,6 +116,7 @@ class Truth:
         }
         self._watched = {subject for subject, _ in self._arrived}
         self._until_ms: dict[Fault, int] = {}  # when the last message was let go that a fault touched
+        self._stamps: dict[Fault, tuple[int, int]] = {}  # the earliest and the latest stamp of those
         self._seen_ms = 0
 
     def observe(self, places: Mapping[str, int], reports: Reports) -> None:
@@ -138,6 +139,9 @@ class Truth:
         published_ms = parcel.message.time_ms
         for fault in parcel.by:
             self._until_ms[fault] = max(self._until_ms.get(fault, 0), published_ms)
+            stamped_ms = parcel.measured_ms + parcel.offset_ms
+            first_ms, last_ms = self._stamps.get(fault, (stamped_ms, stamped_ms))
+            self._stamps[fault] = min(first_ms, stamped_ms), max(last_ms, stamped_ms)
         subject = self._subjects.get(device_of(parcel.message.topic), "")
         if subject not in self._watched or any(reason not in {Reason.IMPLAUSIBLE, *BESIDE} for reason, _ in parcel.refused):
             return
@@ -233,6 +237,7 @@ class Truth:
     def _fault_line(self, fault: Fault) -> dict[str, Any]:
         ends_ms = min(fault.span.end_ms, self.run.end_ms or self._seen_ms)
         until_ms = max(ends_ms, self._until_ms.get(fault, 0))
+        stamps = self._stamps.get(fault, (fault.span.start_ms, ends_ms))
         touched = sorted(fault.touched)
         return {
             "fault": fault.kind,
@@ -241,6 +246,7 @@ class Truth:
             "start": format_ms(max(fault.span.start_ms, self.run.start_ms)),
             "end": format_ms(ends_ms),
             "until": format_ms(until_ms),
+            "stamps": {"first": format_ms(stamps[0]), "last": format_ms(stamps[1])},
             "messages": fault.touched.total(),
             "metrics": list(fault.metrics),
         }

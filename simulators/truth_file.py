@@ -31,6 +31,7 @@ class FaultTold(NamedTuple):
     start_ms: int
     end_ms: int
     until_ms: int  # when the last message was published that it touched
+    stamps: tuple[int, int]  # the earliest and the latest stamp of those
     messages: int
     metrics: tuple[str, ...]
 
@@ -107,6 +108,7 @@ def _fault(line: dict[str, Any]) -> FaultTold:
         start_ms=parse_ms(line["start"]),
         end_ms=parse_ms(line["end"]),
         until_ms=parse_ms(line["until"]),
+        stamps=(parse_ms(line["stamps"]["first"]), parse_ms(line["stamps"]["last"])),
         messages=int(line["messages"]),
         metrics=_texts(line["metrics"]),
     )

@@ -7,6 +7,7 @@ import yaml
 
 from cli.registry import RegistryModel
 from documents import load
+from simulators.truth_file import read_truth
 from tests.cli.running import Running, vitalane
 from tests.servers import Broker
 
@@ -97,3 +98,28 @@ def test_a_wrong_password_is_one_sentence(configuration: str) -> None:
     assert "refuses user 'vitalane'" in ended.stderr
     assert "wrong-horse" not in ended.stderr
     assert json.dumps("Traceback") not in ended.stderr
+
+
+def test_ctrl_c_stops_a_scenario_in_order_and_its_truth_ends_there(configuration: str, tmp_path: Path) -> None:
+    """Whoever stops a run early still knows what happened until then."""
+    truth = tmp_path / "truth.jsonl"
+    with Running("simulate", "-c", configuration, "scenario", "ward-night", "--speed", "600", "--truth", str(truth)) as simulator:
+        simulator.says("in flight")
+        assert simulator.stop() == 0
+    assert "acknowledged" in simulator.lines[-1]
+    told = read_truth(truth)
+    assert told.run.name == "ward-night"
+    assert told.run.speed == 600.0
+    assert 0 < told.run.end_ms - told.run.start_ms < 8 * 3_600_000
+    assert not any(incident.due for incident in told.incidents if incident.end_ms > told.run.end_ms and incident.breach is None)
+
+
+def test_a_file_is_replayed_with_faults_and_their_truth(configuration: str, tmp_path: Path) -> None:
+    file, truth = tmp_path / "readings.csv", tmp_path / "truth.jsonl"
+    file.write_text("time,device,metric,value\n" + "".join(f"2026-01-31T08:{m:02d}:00Z,probe-1,temperature,{m}\n" for m in range(60)))
+    faults = ("--faults", "duplicates", "--seed", "3", "--truth", str(truth))
+    ended = vitalane("simulate", "-c", configuration, "replay", str(file), "--speed", "0", *faults)
+    assert ended.returncode == 0, ended.stderr
+    [fault] = read_truth(truth).faults
+    assert (fault.kind, fault.subjects) == ("duplicates", ("probe-1",))
+    assert f"{60 + fault.messages} messages sent, {60 + fault.messages} acknowledged" in ended.stderr

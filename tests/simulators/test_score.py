@@ -41,7 +41,7 @@ def incident(
     }
 
 
-def fault(kind, subject="truck-2", start=60, end=120, until=None, metrics=()):
+def fault(kind, subject="truck-2", start=60, end=120, until=None, metrics=(), stamps=None):
     return {
         "fault": kind,
         "subjects": [subject],
@@ -49,6 +49,7 @@ def fault(kind, subject="truck-2", start=60, end=120, until=None, metrics=()):
         "start": at(start),
         "end": at(end),
         "until": at(end if until is None else until),
+        "stamps": dict(zip(("first", "last"), map(at, stamps or (start, end)), strict=True)),
         "messages": 7,
         "metrics": list(metrics),
     }
@@ -149,6 +150,8 @@ def test_an_alert_of_nobody_is_false_and_is_counted_by_device_and_day():
     ("told", "alert", "explained"),
     [
         (fault("spike", metrics=["temperature"]), event(subject="truck-2"), True),
+        (fault("spike", metrics=["temperature"], stamps=(-240, -180)), event(subject="truck-2", start=-200, detected=90), True),
+        (fault("spike", metrics=["temperature"], stamps=(-240, -180)), event(subject="truck-2"), False),
         (fault("spike", metrics=["humidity"]), event(subject="truck-2"), False),
         (fault("spike", metrics=["temperature"]), event(subject="truck-3"), False),
         (fault("spike", metrics=["temperature"]), event(subject="truck-2", start=400, detected=410), False),
