@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from math import ceil
 from typing import Any, NamedTuple
 
 from cli.configuration import Configuration
@@ -12,6 +11,7 @@ from cli.places import ledger_path
 from cli.verify import Check, alert_events, verified
 from rules.reserved import RESERVED
 from simulators.incidents import Incident, IncidentKind
+from simulators.score import percentile
 from simulators.truth import Breach
 from sinks.ledger import DELIVERED
 from telemetry import books
@@ -111,11 +111,6 @@ def counted_books(configuration: Configuration) -> Books:
 def checked(configuration: Configuration) -> list[Check]:
     """Return the checks of `vitalane verify`."""
     return verified(configuration)
-
-
-def percentile(ordered: Sequence[int], share: float) -> int | None:
-    """Return the value that a share of the sorted values does not exceed (nearest rank)."""
-    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def as_json(summary: Summary) -> dict[str, Any]:

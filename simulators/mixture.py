@@ -50,6 +50,20 @@ class Group(NamedTuple):
         return self.kind == "patient"
 
 
+class Sensors(NamedTuple):
+    """What sensors of a kind of device are wrong about, usually."""
+
+    metric: str
+    values: tuple[float, float]  # of spikes: one that could be, one that cannot
+    of_units: tuple[str, str]  # metrics whose unit is mistaken
+
+
+SENSORS = {
+    "shipment": Sensors("temperature", (45.0, 850.0), ("temperature", "temperature")),
+    "patient": Sensors("heart_rate", (240.0, 400.0), ("spo2", "body_temperature")),
+}
+
+
 def can_have(kind: FaultKind, group: Group) -> bool:
     """Return whether devices of a group can have a fault at all."""
     return not (group.is_ward and kind in SHIPMENTS_ONLY) and not (kind is FaultKind.GATEWAY_MERGE and len(group.devices) < 2)
@@ -65,7 +79,7 @@ def make(kind: FaultKind, group: Group, devices: Sequence[str], span: Span, *, s
 
 def _usual(kind: FaultKind, group: Group, seed: int) -> dict[str, Any]:
     """Return the numbers of a kind. Those of a ward are in minutes, for its horizon is ten; those of a fleet in hours."""
-    throw = dice(seed, kind, group.name, "usual")
+    throw, sensors = dice(seed, kind, group.name, "usual"), SENSORS[group.kind]
     sign = 1 if throw < 0.5 else -1
     match kind:
         case FaultKind.DROPOUT:
@@ -85,14 +99,13 @@ def _usual(kind: FaultKind, group: Group, seed: int) -> dict[str, Any]:
         case FaultKind.CLOCK_DRIFT:
             return {"ppm": sign * 2_000.0}  # 7 s an hour
         case FaultKind.CLOCK_JUMP:
-            return {"offset_ms": sign * (5 * HOUR_MS + 7_331)}
+            return {"offset_ms": sign * (5 * HOUR_MS + 7_331)}  # more than a dropout lasts, which would make up for it
         case FaultKind.FROZEN:
-            return {"metric": "heart_rate" if group.is_ward else "temperature"}
+            return {"metric": sensors.metric}
         case FaultKind.SPIKE:
-            value = (400.0 if throw < 0.5 else 240.0) if group.is_ward else (850.0 if throw < 0.5 else 45.0)
-            return {"metric": "heart_rate" if group.is_ward else "temperature", "value": value, "probability": 0.05}
+            return {"metric": sensors.metric, "value": sensors.values[throw < 0.5], "probability": 0.05}
         case FaultKind.UNIT_MIX_UP:
-            return {"metric": "body_temperature" if group.is_ward and throw < 0.5 else "spo2" if group.is_ward else "temperature"}
+            return {"metric": sensors.of_units[throw < 0.5]}
         case FaultKind.TELEPORT:
             return {"probability": 0.1}
         case FaultKind.FLOOD:
@@ -116,22 +129,17 @@ def mixture(
     """Return faults of these kinds for each group that can have them. To the devices that are `struck` something happens."""
     found = []
     for group in groups:
-        free = [device for device in group.devices if device not in struck]
-        taken: set[str] = set()
-        for kind in FaultKind:
-            if kind not in kinds or not can_have(kind, group):
-                continue
-            span = _span(kind, group, run, seed)
+        free, taken = [device for device in group.devices if device not in struck], set[str]()
+        for kind in (kind for kind in FaultKind if can_have(kind, group)):  # those that nobody asks for too: they change no lot
             if kind in HARMLESS or kind is FaultKind.MALFORMED:
                 devices = chosen(group.devices, max(1, round(SHARE * len(group.devices))), seed, kind, group.name)
             else:
                 left = [device for device in free if device not in taken] or free
-                devices = chosen(
-                    left, max(2 if kind is FaultKind.GATEWAY_MERGE else 1, round(VICTIMS_SHARE * len(left))), seed, kind, group.name
-                )
+                least = 2 if kind is FaultKind.GATEWAY_MERGE else 1
+                devices = chosen(left, max(least, round(VICTIMS_SHARE * len(left))), seed, kind, group.name)
                 taken |= set(devices)
-            if devices:
-                found.append((group, make(kind, group, devices, span, seed=seed)))
+            if devices and kind in kinds:
+                found.append((group, make(kind, group, devices, _span(kind, group, run, seed), seed=seed)))
     return found
 
 

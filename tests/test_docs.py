@@ -14,6 +14,10 @@ from decoders.mapping_model import MappingsModel
 from documents import parse
 from journal.messages import decode_messages, encode_messages
 from rules.document import load_rules
+from simulators.faults import FaultKind
+from simulators.incidents import IncidentKind
+from simulators.scenario import PARAMETERS, ScenarioModel
+from simulators.score import CAUSES
 from sinks.points import MEASUREMENTS
 from telemetry.metrics import CATALOGUE
 from telemetry.reasons import Reason
@@ -117,10 +121,21 @@ def test_every_command_is_documented():
     assert sorted(documented) == sorted(" ".join(words) for words in commands(program))
 
 
-@pytest.mark.parametrize(("title", "model"), [("Messages of other makes", MappingsModel), ("The registry", RegistryModel)])
+@pytest.mark.parametrize(
+    ("title", "model"), [("Messages of other makes", MappingsModel), ("The registry", RegistryModel), ("Scenarios", ScenarioModel)]
+)
 def test_an_example_of_a_document_is_right(title, model):
     [text] = re.findall(r"^```yaml\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
     assert parse(text, title, model)
+
+
+def test_every_incident_and_every_fault_is_documented_with_what_can_be_said_of_it_and_what_it_can_cause():
+    rows = [[set(re.findall(r"`([a-z_-]+)`", cell)) for cell in row] for row in table("Scenarios")]
+    assert set().union(*(row[0] for row in rows)) == {str(kind) for kind in (*IncidentKind, *FaultKind)}
+    for names, _, parameters, causes in (row for row in rows if len(row) == 4 and row[0]):
+        for kind in map(FaultKind, names):
+            assert parameters == {name.rstrip("_") for name in PARAMETERS.get(kind, ())}, kind
+            assert causes == set(CAUSES[kind].rules), kind
 
 
 def examples() -> Iterator[tuple[str, str]]:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from cli.main import run
-from cli.summary import Finding, findings, outcome, percentile
+from cli.summary import Finding, findings, outcome
 from simulators.incidents import Incident, IncidentKind
+from simulators.score import percentile
 from simulators.truth import Breach
 from telemetry.alert import AlertClass, AlertEvent, Phase, Severity
 from tests.cli.running import Running, vitalane

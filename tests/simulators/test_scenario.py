@@ -104,6 +104,14 @@ def test_what_destroys_evidence_spares_those_to_whom_something_happens(seed):
             assert not struck & set(fault.devices), fault.kind
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_kind_falls_on_the_same_devices_at_the_same_time_whatever_else_is_asked_for(seed):
+    def lots(faults):
+        return {(fault.kind, fault.devices, fault.span) for fault in staged(seed=seed, faults=faults).truth.faults}
+
+    assert lots("frozen") < lots("spike,frozen,clock_jump") < lots("all")
+
+
 def test_which_faults_act_is_chosen():
     assert [fault.kind for fault in staged(faults="own").truth.faults] == [FaultKind.DROPOUT]
     assert not staged(faults="none").truth.faults
