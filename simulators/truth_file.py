@@ -1,7 +1,7 @@
 """Reading back what `simulators.truth` writes: JSON lines, each a run, an incident or a fault. Its law: a line that is none is named."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,4 +114,5 @@ def _fault(line: dict[str, Any]) -> FaultTold:
     )
 
 
-_texts: Callable[[Any], tuple[str, ...]] = lambda values: tuple(map(str, values))  # noqa: E731
+def _texts(values: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(map(str, values))
