@@ -127,7 +127,7 @@ def assigned(data_dir: Path) -> list[Assigned]:
         with file.open("rb") as opened:
             plain = json.loads(opened.read(MAX_BYTES))
         return [Assigned(DeviceEntry.model_validate(item.pop("entry")), **item) for item in plain]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # who needs the folder says what is wrong with it
         return []
     except (OSError, ValueError, TypeError, AttributeError, KeyError, ValidationError) as error:
         msg = f"{file} cannot be read, so it is not known what was assigned: {error}"

@@ -1,13 +1,14 @@
 """The flow on real Bytewax recovery: whatever happens between, the outbox holds the same decisions, each once."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from bytewax.errors import BytewaxRuntimeError
 
 from flows.keys import partition_of_key, shard_key, siphash13
-from flows.outbox import Keep, OutboxSink
+from flows.outbox import Keep, OutboxSink, outbox_path
 from flows.service import FlowSettings, run
 from journal.offsets import ConsumerOffsets
 from journal.reader import JournalReader
@@ -46,11 +47,19 @@ def test_the_world_has_alerts_of_every_rule(straight):
 
 def test_a_stop_commits_and_the_next_run_goes_on(straight, tmp_path):
     copy_of_the_journal(straight, tmp_path)
-    stop = threading.Event()
-    threading.Timer(0.5, stop.set).start()
+    stop, expected = threading.Event(), lanes(straight, PARTITIONS)
+
+    def stop_when_all_is_decided() -> None:
+        give_up_at = time.monotonic() + 60
+        paths = [outbox_path(tmp_path, partition) for partition in range(PARTITIONS)]
+        while time.monotonic() < give_up_at and not (all(path.exists() for path in paths) and lanes(tmp_path, PARTITIONS) == expected):
+            time.sleep(0.1)
+        stop.set()
+
+    threading.Thread(target=stop_when_all_is_decided).start()
     run(FlowSettings(tmp_path, PARTITIONS), stop)
     before = lanes(tmp_path, PARTITIONS)
-    assert before == lanes(straight, PARTITIONS)
+    assert before == expected
     run_to_end(tmp_path, PARTITIONS)
 
     assert lanes(tmp_path, PARTITIONS) == before
