@@ -18,6 +18,8 @@ MINUTE_MS = 60_000
 MAX_MESSAGES_PER_MINUTE = 60_000
 """Of one topic, where the registry says nothing else: a thousand a second, more than any device and less than would hurt."""
 
+MAX_TOPICS = 100_000  # counted at a time
+
 ACCEPT, QUARANTINE, REFUSE = POLICIES = ("accept", "quarantine", "refuse")
 
 
@@ -48,6 +50,9 @@ class Gate:
     def _rate(self, messages: Messages, decoded: Decoded, now_ms: int) -> Decoded:
         if now_ms // MINUTE_MS != self.minute:
             self.minute, self.brought = now_ms // MINUTE_MS, Counter()
+        if len(self.brought) > MAX_TOPICS:  # somebody invents names: those that came once are far from any limit
+            again = {topic: number for topic, number in self.brought.items() if number > 1}
+            self.brought = Counter(again if len(again) < MAX_TOPICS // 2 else {})
         if max(map(self.brought.__getitem__, messages.topics), default=0) + len(messages.topics) <= self.least:
             self.brought.update(messages.topics)
             return decoded

@@ -15,6 +15,8 @@ OVER_AFTER_MS = 10 * 60_000
 BURST, BURST_MS = 5, 60_000
 """So many messages of a device in a minute that cannot be read are an offence; fewer happen on any radio link."""
 
+MAX_COUNTED = 100_000  # devices whose messages could not be read, in one minute
+
 MAX_STRANGERS = 20
 """Offences of one kind by devices that nobody registered: whoever invents names shall not raise an alert for each."""
 
@@ -106,6 +108,8 @@ class Offences:
     def _is_burst(self, device: str, now_ms: int) -> bool:
         if now_ms // BURST_MS != self._burst_ms:
             self._burst_ms, self._bursts = now_ms // BURST_MS, {}
+        if device not in self._bursts and len(self._bursts) >= MAX_COUNTED:
+            return False
         self._bursts[device] = self._bursts.get(device, 0) + 1
         return self._bursts[device] >= BURST
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoders.decode import RowDecoder
-from flows.gate import MINUTE_MS, Gate
+from flows.gate import MAX_TOPICS, MINUTE_MS, Gate
 from journal.messages import decode_messages, encode_messages
 from rules.control import read_record, registry_record
 from rules.registry import Registry
 from telemetry.metrics import CATALOGUE
-from telemetry.readings import Decoded
+from telemetry.readings import Decoded, no_packets
 from telemetry.reasons import Reason
 
 NOW_MS = 1_763_674_000_123
@@ -82,6 +82,16 @@ def test_what_a_device_may_send_is_its_own():
     assert decoded.packets.devices == ["wide"]
     assert [(item.message, item.reason) for item in decoded.refusals] == [(0, Reason.TOO_LARGE)]
     assert [(item.reason, item.number) for item in decoded.shed] == [(Reason.FLOOD, 2)]
+
+
+def test_whoever_invents_names_costs_no_memory():
+    by = gate(max_messages_per_minute=3)
+    for start in range(0, 3 * MAX_TOPICS, 50_000):
+        invented = [b"x/%d" % number for number in range(start, start + 50_000)] + [b"loud"]
+        row = decode_messages(encode_messages(invented, [b""] * len(invented), bytes(len(invented))))
+        by.admit(row, Decoded(no_packets(), [], [], 0), NOW_MS)
+    assert len(by.dump()[1]) <= MAX_TOPICS + 50_001
+    assert by.dump()[1][b"loud"] == 3 * MAX_TOPICS // 50_000, "what comes again is still counted"
 
 
 MESSAGES = st.tuples(st.sampled_from(["a", "b", "c", "c/status"]), st.sampled_from([reading(), b"{", b"online"]))
