@@ -130,8 +130,8 @@ def unbalanced(played: Played, books: Books) -> list[str]:
         for reason in expected
         if expected[reason] != counted[reason]
     ]
-    late = books.quarantined.get(Reason.TOO_LATE, 0)  # what is too late is refused before anybody asks whether it is there already
-    if not books.duplicate <= tally.copied <= books.duplicate + late:
+    left_out = books.quarantined.get(Reason.TOO_LATE, 0) + books.quarantined.get(Reason.FLOOD, 0)  # it, or what it is a copy of
+    if not books.duplicate <= tally.copied <= books.duplicate + left_out:
         wrong.append(f"{tally.copied} readings came twice, {books.duplicate} are counted as duplicates")
     return wrong
 
@@ -173,7 +173,8 @@ def _limit(rule: Rule) -> Limit | None:
     if rule.within_ms or rule.schedule is not None:
         return None
     gap = gap_ms(rule.kind) if rule.max_gap_ms is None else rule.max_gap_ms
-    return Limit(when.signal.metric, when.operator, when.threshold, rule.for_ms, gap)
+    horizons = DEFAULT_SETTINGS.horizon_ms
+    return Limit(when.signal.metric, when.operator, when.threshold, rule.for_ms, gap, horizons.get(rule.kind, min(horizons.values())))
 
 
 def _steps(where: str) -> Steps:

@@ -15,6 +15,7 @@ from typing import ClassVar, NamedTuple
 from zlib import crc32
 
 from simulators.payloads import readings
+from telemetry.metrics import CATALOGUE
 from telemetry.reasons import Reason
 
 NORMAL = NormalDist()
@@ -69,7 +70,7 @@ class Parcel(NamedTuple):
     message: Message
     device: str  # that measured it, whoever's topic it comes under
     measured_ms: int  # when it was measured in truth, which its stamp may not say
-    number: int  # of the message as it was measured: dice are thrown by it
+    number: int  # of the message as it was measured: dice are thrown by it; 0: no fault can touch its device
     copy: bool = False  # it has come before
     offset_ms: int = 0  # how far its stamps are ahead of when it was measured
     refused: tuple[tuple[str, int], ...] = ()  # for which reasons, and how often, the other end must quarantine it
@@ -138,17 +139,23 @@ class Fault(ABC):
 class Tally:
     """What was let go at the end of the way, as the other end must count it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool = False) -> None:
+        """`exact` counts readings that come twice too, also where a wrong clock makes them the same; it remembers all of them."""
         self.messages = 0
-        self.copied = 0  # readings that come a second time, and are not refused
+        self.copied = 0
         self.refused: Counter[str] = Counter()
+        self._seen: set[tuple[str, str, int | None, float]] | None = set() if exact else None
 
     def note(self, parcel: Parcel) -> None:
         self.messages += 1
         for reason, count in parcel.refused:
             self.refused[reason] += count
-        if parcel.copy and not any(reason in WHOLE for reason, _ in parcel.refused):
-            self.copied += len(readings(parcel.message.payload)) - sum(n for reason, n in parcel.refused if reason not in BESIDE)
+        if self._seen is None or not parcel.number:
+            return
+        for reading in taken(parcel):
+            key = (parcel.message.topic, *reading)
+            self.copied += key in self._seen
+            self._seen.add(key)
 
 
 class Way:
@@ -181,6 +188,14 @@ def as_received(parcel: Parcel, received_ms: int) -> Parcel:
     kept = {reason: n for reason, n in parcel.refused if reason in {Reason.UNKNOWN_METRIC, *BESIDE}}  # what the decoder refuses
     ahead = len(readings(parcel.message.payload)) - kept.get(Reason.UNKNOWN_METRIC, 0)
     return parcel._replace(refused=(*kept.items(), *([(Reason.FUTURE_TIME, ahead)] if ahead else [])))
+
+
+def taken(parcel: Parcel) -> list[tuple[str, int | None, float]]:
+    """Return metric, stamp and value of every reading of a message that the other end can take."""
+    if any(reason not in {Reason.IMPLAUSIBLE, *BESIDE} for reason, _ in parcel.refused):
+        return []
+    said = readings(parcel.message.payload)
+    return [item for item in said if item[0] not in CATALOGUE or CATALOGUE[item[0]].low <= item[2] <= CATALOGUE[item[0]].high]
 
 
 def device_of(topic: str) -> str:

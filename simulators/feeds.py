@@ -72,9 +72,13 @@ class Disturbed:
         end_ms: int | None = None,
         seen: Callable[[Parcel], None] | None = None,
         received_ms: Callable[[int], int] | None = None,
+        exact: bool = False,
     ) -> None:
-        """`seen` is told of every message when it is let go; `received_ms` says what the receiver's clock is then, by default the time."""
-        self.tally = Tally()
+        """`seen` is told of every message when it is let go; `received_ms` says what the receiver's clock is then, by default the time.
+
+        `exact` is the tally's.
+        """
+        self.tally = Tally(exact=exact)
         self._way = Way(faults)
         self._source = source
         self._end_ms = end_ms

@@ -44,6 +44,7 @@ class Limit(NamedTuple):
     threshold: float = 0.0
     for_ms: int = 0
     gap_ms: int | None = None
+    horizon_ms: int | None = None  # what is stamped so long before its series' newest comes too late to be judged
 
     @property
     def is_silence(self) -> bool:

@@ -263,7 +263,8 @@ def _is_of(told: Told, alert: Alert, incident: IncidentTold) -> bool:
     if alert.subject != incident.subject or alert.rule not in (incident.rule, *incident.also):
         return False
     ends_ms = max(incident.end_ms, incident.end_ms if incident.breach is None or incident.breach[1] is None else incident.breach[1])
-    return _overlaps(told, alert, incident.start_ms - BEFORE_MS, ends_ms + AFTER_MS)
+    spans = [(incident.start_ms, ends_ms), *([] if incident.stamps is None else [incident.stamps])]  # a clock may have been wrong
+    return any(_overlaps(told, alert, first_ms - BEFORE_MS, last_ms + AFTER_MS) for first_ms, last_ms in spans)
 
 
 def _overlaps(told: Told, alert: Alert, start_ms: int, end_ms: int) -> bool:

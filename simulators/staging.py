@@ -54,8 +54,8 @@ def stage(
     """Return a scenario set up to be played from an event time on.
 
     `limits` are those of the rules that judge one metric, by rule. `faults` is ALL, OWN, NONE, or names of kinds with commas. What is
-    published within `grain_ms` is received together. Raises ConfigError where a group has too few devices for what is to happen to it, or a
-    kind is none.
+    published within `grain_ms` is received together, and tallied exactly; 0 is live. Raises ConfigError where a group has too few devices
+    for what is to happen to it, or a kind is none.
     """
     model = scenario.model
     run = Span(start_ms, start_ms + model.lasts)
@@ -74,6 +74,7 @@ def stage(
             end_ms=run.end_ms,
             seen=truth.let_go,
             received_ms=told.on_the_clock,
+            exact=bool(grain_ms),
         )
         for name, world in worlds.items()
     ]

@@ -6,19 +6,16 @@ little arrived, is hidden, and by which faults is said; it is the only excuse fo
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from simulators.faults import BESIDE, Fault, Parcel, device_of
+from simulators.faults import Fault, FaultKind, Parcel, device_of, taken
 from simulators.incidents import Incident, Limit
-from simulators.payloads import readings
 from simulators.world import Device, Reports
 from telemetry.clock import format_ms
-from telemetry.metrics import CATALOGUE
-from telemetry.reasons import Reason
 
 AFTER_MS = 15 * 60_000
 """What is measured so long after an incident may still show it: air cools down again, a clock was wrong."""
@@ -98,6 +95,7 @@ class Arrived(NamedTuple):
     value: float
     published_ms: int
     measured_ms: int
+    doubtful: bool  # part of a flood: the other end may leave it out
 
 
 class Truth:
@@ -117,6 +115,7 @@ class Truth:
         self._watched = {subject for subject, _ in self._arrived}
         self._until_ms: dict[Fault, int] = {}  # when the last message was let go that a fault touched
         self._stamps: dict[Fault, tuple[int, int]] = {}  # the earliest and the latest stamp of those
+        self._reached: dict[Fault, set[str]] = {}  # the subjects under whose devices' topics those came
         self._seen_ms = 0
 
     def observe(self, places: Mapping[str, int], reports: Reports) -> None:
@@ -137,19 +136,21 @@ class Truth:
         """Note what is published of a subject to whom something happens."""
         self._seen_ms = max(self._seen_ms, parcel.measured_ms)
         published_ms = parcel.message.time_ms
+        device = device_of(parcel.message.topic)
+        subject = self._subjects.get(device, device)
         for fault in parcel.by:
+            self._reached.setdefault(fault, set()).add(subject)
             self._until_ms[fault] = max(self._until_ms.get(fault, 0), published_ms)
             stamped_ms = parcel.measured_ms + parcel.offset_ms
             first_ms, last_ms = self._stamps.get(fault, (stamped_ms, stamped_ms))
             self._stamps[fault] = min(first_ms, stamped_ms), max(last_ms, stamped_ms)
-        subject = self._subjects.get(device_of(parcel.message.topic), "")
-        if subject not in self._watched or any(reason not in {Reason.IMPLAUSIBLE, *BESIDE} for reason, _ in parcel.refused):
+        if subject not in self._watched:
             return
-        for metric, stamp, value in readings(parcel.message.payload):
+        doubtful = any(fault.kind is FaultKind.FLOOD for fault in parcel.by)
+        for metric, stamp, value in taken(parcel):
             held = self._arrived.get((subject, metric))
-            known = CATALOGUE.get(metric)
-            if held is not None and (known is None or known.low <= value <= known.high):
-                held.append(Arrived(published_ms if stamp is None else stamp, value, published_ms, parcel.measured_ms))
+            if held is not None:
+                held.append(Arrived(published_ms if stamp is None else stamp, value, published_ms, parcel.measured_ms, doubtful))
 
     def breach(self, incident: Incident) -> Breach | None:
         """Return the longest run of readings past the limit so far; one that goes on has no end."""
@@ -172,15 +173,23 @@ class Truth:
         limit = incident.limit
         if limit is None:
             return True
-        breach = self.breach(incident)
-        ends_ms = max(incident.end_ms, incident.end_ms if breach is None or breach.end_ms is None else breach.end_ms)
-        arrived = self._arrived[incident.subject, limit.metric]
         if limit.is_silence:
+            ends_ms, arrived = self._ends_ms(incident), self._arrived[incident.subject, limit.metric]
             times = sorted(item.published_ms for item in arrived)
             gaps = zip([self.run.start_ms, *times], [*times, self.run.end_ms], strict=True)
             return any(b - a >= self._silence_ms(limit) and a < ends_ms and b > incident.start_ms for a, b in gaps)
-        during = sorted(item for item in arrived if incident.start_ms <= item.measured_ms <= ends_ms + AFTER_MS)
-        return _longest_proved(during, limit) >= limit.for_ms
+        during, certain = self._during(incident, limit), set(_in_time(self._arrived[incident.subject, limit.metric], limit))
+        proved = (_longest_proved(items, limit) for items in (during, [item for item in during if item in certain]))
+        return min(proved) >= limit.for_ms
+
+    def _during(self, incident: Incident, limit: Limit) -> list[Arrived]:
+        """Return what arrived of what was measured during an incident, in the order of its stamps."""
+        arrived = self._arrived[incident.subject, limit.metric]
+        return sorted(item for item in arrived if incident.start_ms <= item.measured_ms <= self._ends_ms(incident) + AFTER_MS)
+
+    def _ends_ms(self, incident: Incident) -> int:
+        breach = self.breach(incident)
+        return max(incident.end_ms, incident.end_ms if breach is None or breach.end_ms is None else breach.end_ms)
 
     def hidden_by(self, incident: Incident) -> tuple[str, ...]:
         """Return the kinds of faults because of which an incident that was long enough could not be seen; empty where it could."""
@@ -219,7 +228,8 @@ class Truth:
         return {"run": run.name, "seed": run.seed, "speed": run.speed, "devices": run.devices, **times}
 
     def _incident_line(self, incident: Incident) -> dict[str, Any]:
-        breach = self.breach(incident)
+        breach, limit = self.breach(incident), incident.limit
+        stamps = [] if limit is None or limit.is_silence else [item.stamp_ms for item in self._during(incident, limit)]
         return {
             "incident": incident.kind,
             "subject": incident.subject,
@@ -228,8 +238,9 @@ class Truth:
             "end": format_ms(incident.end_ms),
             "rule": incident.rule,
             "also": list(incident.also),
-            "silence": incident.limit is not None and incident.limit.is_silence,
+            "silence": limit is not None and limit.is_silence,
             "breach": breach and {"start": format_ms(breach.start_ms), "end": None if breach.end_ms is None else format_ms(breach.end_ms)},
+            "stamps": {"first": format_ms(stamps[0]), "last": format_ms(stamps[-1])} if stamps else None,
             "due": self.is_due(incident),
             "hidden_by": list(self.hidden_by(incident)),
         }
@@ -241,7 +252,7 @@ class Truth:
         touched = sorted(fault.touched)
         return {
             "fault": fault.kind,
-            "subjects": sorted({self._subjects.get(device, device) for device in fault.devices}),
+            "subjects": sorted({self._subjects.get(device, device) for device in fault.devices} | self._reached.get(fault, set())),
             "devices": touched,
             "start": format_ms(max(fault.span.start_ms, self.run.start_ms)),
             "end": format_ms(ends_ms),
@@ -250,6 +261,15 @@ class Truth:
             "messages": fault.touched.total(),
             "metrics": list(fault.metrics),
         }
+
+
+def _in_time(arrived: Sequence[Arrived], limit: Limit) -> Iterator[Arrived]:
+    """Yield what is certainly taken: no part of a flood, and not behind the horizon of what was published before."""
+    newest_ms = 0
+    for item in arrived:
+        newest_ms = max(newest_ms, item.stamp_ms)
+        if not item.doubtful and (limit.horizon_ms is None or item.stamp_ms >= newest_ms - limit.horizon_ms):
+            yield item
 
 
 def _longest_proved(arrived: Sequence[Arrived], limit: Limit) -> int:

@@ -21,6 +21,7 @@ class IncidentTold(NamedTuple):
     rule: str
     also: tuple[str, ...]
     breach: tuple[int, int | None] | None
+    stamps: tuple[int, int] | None  # the earliest and the latest stamp of what was measured meanwhile, and arrived
     due: bool  # long enough for its rule
     hidden_by: tuple[str, ...]  # kinds of faults because of which too little arrived
 
@@ -96,6 +97,7 @@ def _incident(line: dict[str, Any]) -> IncidentTold:
         rule=str(line["rule"]),
         also=_texts(line["also"]),
         breach=None if breach is None else (parse_ms(breach["start"]), None if breach["end"] is None else parse_ms(breach["end"])),
+        stamps=_stamps(line["stamps"]),
         due=bool(line["due"]),
         hidden_by=_texts(line["hidden_by"]),
     )
@@ -112,6 +114,10 @@ def _fault(line: dict[str, Any]) -> FaultTold:
         messages=int(line["messages"]),
         metrics=_texts(line["metrics"]),
     )
+
+
+def _stamps(line: dict[str, Any] | None) -> tuple[int, int] | None:
+    return None if line is None else (parse_ms(line["first"]), parse_ms(line["last"]))
 
 
 def _texts(values: Iterable[Any]) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def passed(faults, hours=6, world=fleet):
     """Return the parcels of a fleet after faults, in the order in which they are let go."""
     source, end_ms = world(hours)
     parcels = []
-    disturbed = Disturbed(source, faults, end_ms=end_ms, seen=parcels.append)
+    disturbed = Disturbed(source, faults, end_ms=end_ms, seen=parcels.append, exact=True)
     messages = []
     while disturbed.next_ms is not None:
         messages += disturbed.take()

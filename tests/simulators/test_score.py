@@ -24,7 +24,17 @@ RUN = {"run": "trial", "seed": 1, "speed": 1.0, "devices": 24, "start": at(0), "
 
 
 def incident(
-    subject="truck-1", start=60, end=160, breach=(70, 170), *, due=True, hidden_by=(), silence=False, rule="too-warm", kind="door_open"
+    subject="truck-1",
+    start=60,
+    end=160,
+    breach=(70, 170),
+    *,
+    due=True,
+    hidden_by=(),
+    silence=False,
+    rule="too-warm",
+    kind="door_open",
+    stamps=None,
 ):
     return {
         "incident": kind,
@@ -36,6 +46,7 @@ def incident(
         "also": ["door-open"],
         "silence": silence,
         "breach": breach and {"start": at(breach[0]), "end": breach[1] and at(breach[1])},
+        "stamps": stamps and {"first": at(stamps[0]), "last": at(stamps[1])},
         "due": due,
         "hidden_by": list(hidden_by),
     }

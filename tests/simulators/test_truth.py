@@ -89,6 +89,13 @@ def test_only_what_destroys_the_evidence_hides_an_incident(fault, hidden):
     assert truth.hidden_by(struck(truth)) == ((fault.kind.value,) if hidden else ())
 
 
+@pytest.mark.parametrize(("horizon_ms", "hidden"), [(None, False), (72 * HOUR, False), (HOUR, True)])
+def test_what_comes_behind_the_horizon_is_no_evidence(horizon_ms, hidden):
+    fault = Dropout(["truck-02"], DURING, seed=1, backlog=Backlog.NEWEST)
+    truth = told([fault], limit=WARM._replace(horizon_ms=horizon_ms))
+    assert bool(truth.hidden_by(struck(truth))) is hidden
+
+
 def silent(speed, hours=4):
     world = Patients(3, seed=1, start_ms=START, tick_ms=MINUTE, report_ms=MINUTE)
     limit = Limit("spo2", ABSENT, for_ms=5 * MINUTE)
