@@ -1,7 +1,8 @@
 """Silence, on the journal's clock: what was last received when, and which absences have been told.
 
 A source is a metric of a subject, or everything of one device. Nothing here looks at event time: a device with a wrong clock is not
-silent while its readings are taken; one whose readings are all refused, as those of a clock a day ahead, is. Silence is proved only while somebody listens: `listen` starts every wait anew.
+silent while its readings are taken; one whose readings are all refused, as those of a clock a day ahead, is. Silence is proved only while
+somebody listens: `listen` starts every wait anew.
 """
 
 from collections.abc import Collection
