@@ -205,6 +205,7 @@ def configured(tmp_path: Path, influx: Influx) -> Path:
     return tmp_path / "vitalane.yaml"
 
 
+@pytest.mark.servers
 def test_a_backtest_over_what_influxdb_holds(tmp_path: Path, influx: Influx, capsys: pytest.CaptureFixture[str]) -> None:
     config = configured(tmp_path, influx)
     assert run(["backtest", "--from", "influxdb", "-c", str(config), "--rules", str(tmp_path / "rules.yaml"), "--json"]) == 0

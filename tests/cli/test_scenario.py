@@ -13,6 +13,8 @@ from simulators.score import CAUSES, OWN_CLOCK
 from simulators.truth_file import read_truth
 from tests.cli.running import vitalane
 
+pytestmark = pytest.mark.long
+
 SMALL = """\
 about: a trial
 lasts: 4 h

@@ -307,6 +307,7 @@ def test_cbor_that_is_no_pack_is_refused_whole(payload: bytes, reason: Reason):
     assert not readings(decoded)
 
 
+@pytest.mark.long
 def test_no_tag_but_the_decimal_fraction_makes_an_object_of_bytes():
     """cbor2 knows references, patterns, fractions and more with every version; what it is to learn must be kept out as well."""
     for tag in range(65_536):

@@ -6,6 +6,8 @@ from journal.verify import verify
 from tests.flows.crashes import Fuse, run_until_crash
 from tests.flows.journals import copy_of_the_journal, lanes, run_to_end, write_world
 
+pytestmark = pytest.mark.long
+
 PARTITIONS, ROWS = 2, 7
 READS = PARTITIONS * (3 + ROWS)
 

@@ -241,6 +241,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.binary(max_size=60) | JSON.map(lambda tree: json.dumps(tree).encode()), min_size=1, max_size=8))
 def test_payloads_of_any_bytes_never_crash_and_never_reach_a_neighbour(payloads):
@@ -249,6 +250,7 @@ def test_payloads_of_any_bytes_never_crash_and_never_reach_a_neighbour(payloads)
     check_unhurt(shard)
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(

@@ -106,6 +106,7 @@ def test_a_wrong_document_is_explained(text, said):
     assert said in "\n".join(str(problem) for problem in caught.value.problems)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pack", pack_names())
 def test_every_shipped_rule_has_its_trials(pack):
     """Each fires in one and does not in another, and in one that has a gap; all pass, shuffled and doubled too."""

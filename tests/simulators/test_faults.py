@@ -20,6 +20,8 @@ from simulators.payloads import readings
 from simulators.shipment import Shipments
 from telemetry.metrics import CATALOGUE
 
+pytestmark = pytest.mark.long
+
 START = 1_763_700_000_000
 MINUTE, HOUR = 60_000, 3_600_000
 EVERYTHING = Span(START, START + 100 * HOUR)

@@ -6,6 +6,8 @@ import pytest
 from rules.scores import scores
 from simulators.patient import CUFF, TEMPERATURE, VITALS, ArtefactKind, EpisodeKind, Patients
 
+pytestmark = pytest.mark.long
+
 START = 1_763_700_000_000
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 COUNT = 30

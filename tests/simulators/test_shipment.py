@@ -8,6 +8,8 @@ from rules.places import Place as Zone
 from simulators.route import ROUTES
 from simulators.shipment import METRICS, Shipments
 
+pytestmark = pytest.mark.long
+
 START = 1_763_700_000_000
 HOUR, MINUTE = 3_600_000, 60_000
 
