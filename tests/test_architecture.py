@@ -37,6 +37,7 @@ HOMES = {
     "click": {"cli"},
     "google": {"decoders.sparkplug"},  # protobuf, which comes with tahutils
     "jmespath": {"decoders"},
+    "re2": {"decoders"},
     "influxdb_client": {"sinks.influxdb"},
     "lark": {"rules"},
     "msgspec": {"decoders"},
