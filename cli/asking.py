@@ -1,9 +1,13 @@
 """Asking a running ingest to put something in force, and waiting for its answer."""
 
+import fcntl
 import getpass
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -24,6 +28,16 @@ def who() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
+
+
+@contextmanager
+def one_at_a_time(data_dir: Path) -> Iterator[None]:
+    """Let nobody else change what is in force meanwhile: who asks at the same time waits for his turn."""
+    folder = data_dir / "control"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def ingest_runs(configuration: Configuration) -> bool:

@@ -8,7 +8,7 @@ import click
 from pydantic import ValidationError
 
 from cli.applying import ask_registry
-from cli.asking import asked, ingest_runs, who
+from cli.asking import asked, ingest_runs, one_at_a_time, who
 from cli.configuration import Configuration, read_configuration, rule_set
 from cli.exits import CONFIG
 from cli.options import config_option
@@ -17,7 +17,8 @@ from cli.registered import Registered, assign, registered
 from cli.registry import DeviceEntry
 from decoders.topics import KINDS
 from flows.published import Heard, heard
-from telemetry.clock import format_ms
+from rules.registry import Registry
+from telemetry.clock import format_ms, utc_now_ms
 from telemetry.errors import ConfigError, Problem
 
 ALWAYS = "always"
@@ -104,7 +105,14 @@ def show(device: str, config_file: Path, as_json: bool) -> int:
 @click.option("--subject", help="The shipment or patient that it watches; without it, the device itself.")
 @click.option("--kind", type=click.Choice(KINDS), help="Without it, what the device is registered as.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A tag of the subject; may be given several times.")
-@click.option("--from", "from", metavar="TIME", help="Readings measured before belong to whoever had it then: 2026-01-31T08:00:00Z.")
+@click.option(
+    "--from",
+    "from",
+    metavar="TIME",
+    default="now",
+    show_default=True,
+    help="Readings measured before belong to whoever had it then: 2026-01-31T08:00:00Z, now, or always.",
+)
 @click.option("--until", metavar="TIME", help="As do those measured at this time or after it.")
 @click.option("--why", default="", help="The reason, for the record.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
@@ -114,8 +122,9 @@ def assign_(device: str, config_file: Path, tags: tuple[str, ...], why: str, as_
     known = registered(configuration)
     entry = _entry(device, known, {**fields, "tags": _tags(tags)})
     rule_set(configuration, known.catalogue())  # a configuration that does not stand takes nothing on
-    assign(configuration.data_dir, entry, who(), why)
-    return _apply(configuration, why, as_json, f"{device} watches {entry.subject or device}")
+    with one_at_a_time(configuration.data_dir):
+        assign(configuration.data_dir, entry, who(), why)
+        return _apply(configuration, why, as_json, f"{device} watches {entry.subject or device}{_other(configuration, entry)}")
 
 
 @devices.command()
@@ -124,7 +133,22 @@ def assign_(device: str, config_file: Path, tags: tuple[str, ...], why: str, as_
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
 def apply(config_file: Path, why: str, as_json: bool) -> int:
     """Put the registry and the mappings as their files say now in force, without a restart."""
-    return _apply(read_configuration(config_file), why, as_json, "the registry is read")
+    configuration = read_configuration(config_file)
+    with one_at_a_time(configuration.data_dir):
+        return _apply(configuration, why, as_json, "the registry is read")
+
+
+def _other(configuration: Configuration, entry: DeviceEntry) -> str:
+    """Return what is to be known of an assignment that does not hold at this moment, or not for good."""
+    now_ms, (begins, ends) = utc_now_ms(), entry.span_ms()
+    held = Registry(registered(configuration).assignments()).held(entry.device, now_ms)
+    if begins > now_ms:
+        return f" from {entry.from_} on"
+    if ends <= now_ms:
+        return f" for readings measured until {entry.until}"
+    if held is not None and held.subject != (entry.subject or entry.device):
+        return f", but one that began later holds now: {held.subject} (see `vitalane devices show {entry.device}`)"
+    return ""
 
 
 def _apply(configuration: Configuration, why: str, as_json: bool, what: str) -> int:
@@ -142,6 +166,8 @@ def _entry(device: str, known: Registered, fields: dict[str, Any]) -> DeviceEntr
     kind = fields.pop("kind") or (before[-1].kind if before else None)
     if kind is None:
         raise ConfigError([Problem("--kind", 0, 0, "", f"nobody knows what {device} is yet: say --kind {' or --kind '.join(KINDS)}")])
+    if fields["from"] in {"now", "always"}:
+        fields["from"] = format_ms(utc_now_ms()) if fields["from"] == "now" else None
     try:
         return DeviceEntry.model_validate({"device": device, "kind": kind} | {name: value for name, value in fields.items() if value})
     except ValidationError as error:

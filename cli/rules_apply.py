@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli.applying import ask, in_force
-from cli.asking import asked, ingest_runs, who
+from cli.asking import asked, ingest_runs, one_at_a_time, who
 from cli.configuration import read_configuration, rule_set
 from cli.options import config_option
 from cli.registered import registered
@@ -29,4 +29,5 @@ def apply(config_file: Path, why: str, as_json: bool) -> int:
         said = f"ingest does not run: rules version {rules.version} are in force when it starts"
         click.echo(json.dumps({"version": rules.version, "applied": False, "offsets": {}}) if as_json else said)
         return 0
-    return asked(configuration, ask(configuration.data_dir, rules, who(), why), "rules", as_json)
+    with one_at_a_time(configuration.data_dir):
+        return asked(configuration, ask(configuration.data_dir, rules, who(), why), "rules", as_json)

@@ -142,13 +142,18 @@ def read_mapped(builder: PacketBuilder, index: int, claims: Sequence[Claim], mes
         wrong, claims = Unreadable(Reason.TOO_LARGE, "over the limit of a payload"), ()
     for mapping, parts in claims:
         try:
-            read = mapping.read(builder, index, parts, messages.payloads[index])
+            document = mapping.document(messages.payloads[index])
         except Unreadable as error:
-            wrong, device = wrong or error, device or mapping.home(parts)
-            kind = mapping.model.kind
-            continue
-        if read is not None:
-            topic, document = read
+            wrong, kind, device = error, mapping.model.kind, mapping.home(parts)
+            if mapping.model.where is None:
+                break
+            continue  # whether it claims the message, nobody can say: another form may be meant
+        try:
+            topic = mapping.read_document(builder, index, parts, document)
+        except Unreadable as error:  # it claims the message: another mapping must not take what this one refuses
+            wrong, kind, device = error, mapping.model.kind, mapping.home(parts)
+            break
+        if topic is not None:
             if builder.shapes is not None and topic.device:
                 change = builder.shapes.note(index, topic.kind, topic.device, mapping.name, mapping.watched(document))
                 builder.changes += [change] if change else []

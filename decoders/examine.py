@@ -76,19 +76,26 @@ def _message(builder: PacketBuilder, index: int, topic: Topic, document: Any) ->
             raise Unreadable(Reason.WRONG_TYPE, "with readings, each reading has its own time and unit")
         _readings(run, document["readings"])
     else:
-        _values(run, document)
+        _values(run, document, nulls=version > 1)
     run.close()
 
 
-def _values(run: Run, document: dict[str, Any]) -> None:
-    """Read metrics of one time, or series of them: lists of one length with `times`, or with `time` and `every_ms`."""
-    values, units = document["values"], document.get("units") or {}
+def _values(run: Run, document: dict[str, Any], *, nulls: bool) -> None:
+    """Read metrics of one time, or series of them: lists of one length with `times`, or with `time` and `every_ms`.
+
+    `nulls`: null is what was not measured.
+    """
+    values, units = document["values"], document.get("units")
+    units = {} if units is None else units
     if not isinstance(values, dict):
         raise Unreadable(Reason.WRONG_TYPE, "values is no object")
     if not values:
         raise Unreadable(Reason.WRONG_TYPE, "values is empty")
     if not isinstance(units, dict) or not all(isinstance(unit, str) for unit in units.values()):
         raise Unreadable(Reason.WRONG_TYPE, "units is no object of texts")
+    if units.keys() - values.keys():
+        name = min(units.keys() - values.keys())
+        raise Unreadable(Reason.WRONG_TYPE, f"units names {shown(name)}, of which there is no value: is it spelt otherwise?")
     lengths = {len(value) for value in values.values() if isinstance(value, list)}
     if sum(len(value) if isinstance(value, list) else 1 for value in values.values()) > MAX_READINGS:
         raise Unreadable(Reason.TOO_LARGE, f"more than {MAX_READINGS} readings in one message")
@@ -97,7 +104,8 @@ def _values(run: Run, document: dict[str, Any]) -> None:
             raise Unreadable(Reason.WRONG_TYPE, "times and every_ms belong to lists of values")
         time_ms = _time(document)
         for name, value in values.items():
-            run.add(name, value, units.get(name), time_ms)
+            if value is not None or not nulls:
+                run.add(name, value, units.get(name), time_ms)
         return
     if len(lengths) > 1 or not all(isinstance(value, list) for value in values.values()):
         raise Unreadable(Reason.WRONG_TYPE, "the lists of values are not of one length")
@@ -117,6 +125,8 @@ def _times(document: dict[str, Any], length: int) -> list[int]:
     if times is not None:
         if document.get("time") is not None or every_ms is not None or not isinstance(times, list) or len(times) != length:
             raise Unreadable(Reason.WRONG_TYPE, "times is no list of as many times as there are values, or stands beside time or every_ms")
+        if None in times:
+            raise Unreadable(Reason.WRONG_TYPE, "a time in times is null")
         return [_time({"time": time}) for time in times]
     if document.get("time") is None or isinstance(every_ms, bool) or not isinstance(every_ms, int) or not 0 < every_ms <= LONGEST_STEP_MS:
         raise Unreadable(Reason.WRONG_TYPE, "lists of values need times, or time and every_ms")

@@ -5,7 +5,6 @@ no reading and no fault: devices leave out what they have not measured. What sta
 and the rest of the message is read.
 """
 
-import re
 from collections.abc import Mapping as Dict
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +14,14 @@ from decoders.mapping_model import BitsModel, BytesModel, DeviceFrom, LongModel,
 from decoders.mapping_values import Look, Looker, Value, add_value, as_number, is_code, nobody
 from decoders.packets import PacketBuilder, Run, Unreadable, event_time, shown
 from decoders.paths import compile_path
+from decoders.patterns import compile_pattern
 from decoders.payloads import (
+    UNKNOWN_TAG,
     Document,
     Layout,
     Read,
     Tagged,
+    Wrong,
     columns_reader,
     field,
     lines_reader,
@@ -47,7 +49,7 @@ class Mapping:
         self.pattern = Pattern(model.topic)
         self.document = _document_reader(model)
         """Returns what a payload holds, before anything is looked for in it. Raises Unreadable."""
-        self._texts = model.lines is not None or model.columns is not None  # numbers are texts there
+        self._texts = model.lines is not None or model.columns is not None or model.payload == "text"  # numbers are texts there
         self._where = None if model.where is None else compile_path(model.where)
         self._claims = None if model.claims is None else compile_path(model.claims)
         self._device = compile_path(model.device.path) if isinstance(model.device, DeviceFrom) else None
@@ -63,17 +65,6 @@ class Mapping:
     def home(self, parts: Dict[str, str]) -> str | None:
         """Return the device that a topic names; None where only the message does."""
         return None if self._device is not None else self._named(self._device_text.format_map(parts))
-
-    def read(
-        self, builder: PacketBuilder, index: int, parts: Dict[str, str], payload: bytes, look: Looker = nobody
-    ) -> tuple[Topic, Document] | None:
-        """Add what one message says; returns whose it is and the document that was read, None where the mapping's `where` does not hold.
-
-        Raises Unreadable where nothing of it can be taken.
-        """
-        document = self.document(payload)
-        topic = self.read_document(builder, index, parts, document, look)
-        return None if topic is None else (topic, document)
 
     def read_document(
         self, builder: PacketBuilder, index: int, parts: Dict[str, str], document: Document, look: Looker = nobody
@@ -96,6 +87,10 @@ class Mapping:
                     part.read(runs[topic.device], document, sample, number, look)
         for run in runs.values():
             run.close()
+        tag = _unknown_tag(document)
+        if tag is not None:
+            detail = f"nobody knows the tag {tag}, nor how long what follows it is: the rest was not read"
+            builder.refuse(index, topic if topic.device else None, Reason.UNKNOWN_FIELD, detail, f"tag {tag}")
         return topic
 
     def _read_sample(
@@ -104,7 +99,8 @@ class Mapping:
         """Read one sample of a message in which each says whose it is."""
         document, sample, number = at
         try:
-            topic = self._topic({}, document, sample, look)
+            _check(sample)
+            topic = self._topic({}, document, sample, look, alone=True)
         except Unreadable as error:
             builder.refuse(index, None, error.reason, error.detail, "sample")
             return
@@ -112,13 +108,13 @@ class Mapping:
             runs[topic.device] = Run(builder, index, topic)
         part.read(runs[topic.device], document, sample, number, look)
 
-    def _topic(self, parts: Dict[str, str], document: Document, sample: Document, look: Looker) -> Topic:
-        """Return whose a message (or sample) is; without a device where each sample says it."""
+    def _topic(self, parts: Dict[str, str], document: Document, sample: Document, look: Looker, *, alone: bool = False) -> Topic:
+        """Return whose a message is; without a device where each sample says it, and must, when it is asked `alone`."""
         if self._device is None:
             name: object = self._device_text.format_map(parts)
         else:
             name = self._device.find(document, sample)
-            if name is None and sample is document and any(part.each for part in self._parts):
+            if name is None and not alone and any(part.each for part in self._parts):
                 return Topic(self.model.kind, "", MAPPED)
         if isinstance(name, int) and not isinstance(name, bool):
             name = str(name)
@@ -177,11 +173,12 @@ class _Part:
     def read(self, run: Run, document: Document, sample: Document, number: int, look: Looker) -> None:
         """Add the readings of one sample, and the refusals of what cannot be taken."""
         try:
+            _check(sample)
             time_ms = self._time(document, sample, number, look)
         except Unreadable as error:
             if self._alone:
                 raise
-            run.refuse(error, "time")
+            run.refuse(error, "sample" if isinstance(sample, Wrong) else "time")
             return
         for metric, value in self._readings:
             add_value(run, metric, value, value.unit, (document, sample), time_ms, look)
@@ -255,16 +252,29 @@ class _Span:
         return length_ms * number if self._every else length_ms
 
 
+def _unknown_tag(document: Document) -> str | None:
+    """Return the tag at which reading some bytes had to end."""
+    for holder in (document, document.get("bytes") if isinstance(document, dict) else None):
+        if isinstance(holder, dict) and isinstance(holder.get(UNKNOWN_TAG), str):
+            return str(holder[UNKNOWN_TAG])
+    return None
+
+
+def _check(sample: Document) -> None:
+    if isinstance(sample, Wrong):
+        raise Unreadable(Reason.MALFORMED, sample.why)
+
+
 def _document_reader(model: MappingModel) -> Read:
     layout = None if model.bytes is None else _layout(model.bytes)
     if layout is not None and model.bytes is not None and model.bytes.path is None:
         return layout.read
     if model.lines is not None:
-        rows = None if model.lines.rows is None else re.compile(model.lines.rows, re.MULTILINE)
-        return lines_reader({name: re.compile(pattern, re.MULTILINE) for name, pattern in model.lines.find.items()}, rows)
+        rows = None if model.lines.rows is None else compile_pattern(model.lines.rows)
+        return lines_reader({name: compile_pattern(pattern) for name, pattern in model.lines.find.items()}, rows)
     if model.columns is not None:
         columns = model.columns
-        find = {name: re.compile(pattern, re.MULTILINE) for name, pattern in columns.find.items()}
+        find = {name: compile_pattern(pattern) for name, pattern in columns.find.items()}
         return columns_reader(columns.delimiter, columns.columns, columns.skip, find)
     if model.payload == "text":
         return read_text
@@ -291,4 +301,4 @@ def _layout(model: BytesModel) -> Layout:
 
 
 def _fields(models: Dict[str, BitsModel]) -> tuple[Any, ...]:
-    return tuple(field(name, model.at, model.as_, model.bits) for name, model in models.items())
+    return tuple(field(name, model.at, model.as_, model.bits, optional=model.optional) for name, model in models.items())

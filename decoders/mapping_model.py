@@ -1,12 +1,14 @@
 """The form of mapping documents: how a device's messages are written, as people write it down. What it does is in `decoders/mapping.py`."""
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from decoders.paths import compile_path
+from decoders.patterns import compile_pattern
 from decoders.payloads import MAX_COLUMNS
 from decoders.times import TimeForm
 from decoders.topics import KINDS, Pattern
@@ -14,6 +16,7 @@ from documents import Strict
 from telemetry.metrics import UNITS, Metric, unit_code
 
 MAX_MAPPINGS = 500
+_PLACES = re.compile(r"\{([^{}]*)\}")
 
 Scalar = float | bool | str
 
@@ -23,13 +26,39 @@ def _path(text: str) -> str:
     return text
 
 
-def _regex(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        msg = f"is no regular expression: {error}"
-        raise ValueError(msg) from error
+def _one_group(text: str) -> str:
+    if compile_pattern(text).groups < 1:
+        msg = "has no group: put what is to be found into ( )"
+        raise ValueError(msg)
     return text
+
+
+def _named_groups(text: str) -> str:
+    if not compile_pattern(text).groupindex:
+        msg = "names no group: write what is to be read as (?P<name>...)"
+        raise ValueError(msg)
+    return text
+
+
+def _layout(text: str) -> str:
+    try:
+        datetime.strptime("", text)  # noqa: DTZ007 - only its form is looked at
+    except ValueError as error:
+        if "bad directive" in str(error) or "stray" in str(error):
+            msg = "is no layout of date and time: write it like %d.%m.%Y %H:%M"
+            raise ValueError(msg) from error
+    return text
+
+
+def _size_of(kind: str) -> int:
+    return int("".join(character for character in kind if character.isdigit())) // 8
+
+
+def _factor(scale: float) -> float:
+    if not 1e-12 <= abs(scale) <= 1e12:
+        msg = "is no factor: it is 0, or too small or too large for a unit"
+        raise ValueError(msg)
+    return scale
 
 
 def _zone(name: str) -> str:
@@ -59,8 +88,10 @@ def _as_path(value: Any) -> Any:
 
 
 PathText = Annotated[str, StringConstraints(min_length=1), AfterValidator(_path)]
-Regex = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_regex)]
+Finding = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_one_group)]
+Rows = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_named_groups)]
 Zone = Annotated[str, AfterValidator(_zone)]
+Layout = Annotated[str, StringConstraints(max_length=64), AfterValidator(_layout)]
 Unit = Annotated[str, AfterValidator(_unit)]
 TopicPattern = Annotated[str, AfterValidator(_topic)]
 MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -88,7 +119,9 @@ class TimeModel(Strict):
     path: PathText
     form: TimeForm = TimeForm.RFC3339
     zone: Zone | None = Field(default=None, description="of a local time: Europe/Amsterdam")
-    layout: Annotated[str, StringConstraints(max_length=64)] | None = Field(default=None, description="of a local time: %d.%m.%Y %H:%M")
+    layout: Annotated[str, StringConstraints(max_length=64), AfterValidator(_layout)] | None = Field(
+        default=None, description="of a local time: %d.%m.%Y %H:%M"
+    )
     step: StepModel | None = Field(default=None, description="samples are evenly spaced, and this is the time of the first")
     after: StepModel | None = Field(default=None, description="each sample says how long after this it was")
 
@@ -105,8 +138,8 @@ class ReadingModel(Strict):
     unit: Unit | UnitFrom | None = Field(
         default=None, description="of the device's value, after scale and shift; without it, the catalogue's"
     )
-    scale: float = 1.0
-    shift: float = 0.0
+    scale: Annotated[float, AfterValidator(_factor)] = 1.0
+    shift: Annotated[float, Field(ge=-1e12, le=1e12)] = 0.0
     not_measured: Annotated[list[Scalar], Field(max_length=100)] = Field(
         default=[], description="values, as the device writes them, that mean: not measured"
     )
@@ -145,19 +178,28 @@ class BitsModel(Strict):
         alias="as", description="int16, uint8, uint16le ..."
     )
     bits: tuple[int, int] | None = Field(default=None, description="first and last bit, counted from the lowest: [0, 13]")
+    optional: bool = Field(default=False, description="the bytes may end before it")
 
-    @field_validator("bits")
-    @classmethod
-    def _in_order(cls, bits: tuple[int, int] | None) -> tuple[int, int] | None:
-        if bits is not None and not 0 <= bits[0] <= bits[1] <= 31:
-            msg = "are first and last bit, from 0 to 31"
+    @model_validator(mode="after")
+    def _in_order(self) -> "BitsModel":
+        last = 8 * _size_of(self.as_) - 1
+        if self.bits is not None and not 0 <= self.bits[0] <= self.bits[1] <= last:
+            msg = f"`bits` are first and last bit, from 0 to {last}"
             raise ValueError(msg)
-        return bits
+        return self
 
 
 class EntryModel(Strict):
     size: Annotated[int, Field(ge=1, le=255)]
     fields: dict[Label, BitsModel] = Field(default={}, max_length=100)
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> "EntryModel":
+        beyond = [name for name, item in self.fields.items() if item.at + _size_of(item.as_) > self.size]
+        if beyond:
+            msg = f"`{beyond[0]}` lies beyond the {self.size} bytes of its entry"
+            raise ValueError(msg)
+        return self
 
 
 HexText = Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{2})+$", max_length=32)]
@@ -183,8 +225,8 @@ class BytesModel(Strict):
 class LinesModel(Strict):
     """Lines of a text, by patterns."""
 
-    find: dict[Label, Regex] = Field(default={}, max_length=50, description="the first match of each, its group 1, by its name")
-    rows: Regex | None = Field(default=None, description="each match is a sample of `rows`, its named groups are its fields")
+    find: dict[Label, Finding] = Field(default={}, max_length=50, description="the first match of each, its group 1, by its name")
+    rows: Rows | None = Field(default=None, description="each match is a sample of `rows`, its named groups are its fields")
 
 
 class ColumnsModel(Strict):
@@ -193,7 +235,7 @@ class ColumnsModel(Strict):
         default=None, description="without them, the first line names them"
     )
     skip: Annotated[int, Field(ge=0, le=1000)] = 0
-    find: dict[Label, Regex] = Field(default={}, max_length=50)
+    find: dict[Label, Finding] = Field(default={}, max_length=50)
 
 
 class StatusModel(Strict):
@@ -246,10 +288,17 @@ class MappingModel(PartModel):
         if own and self.parts:
             msg = "write the readings here or in `parts`, not both"
             raise ValueError(msg)
-        parts = Pattern(self.topic).parts
-        wanted = set(
-            re.findall(r"\{([^{}]*)\}", self.device if isinstance(self.device, str) else "{device}" if self.device is None else "")
-        )
+        text = self.device if isinstance(self.device, str) else "{device}" if self.device is None else ""
+        parts, wanted = Pattern(self.topic).parts, set(_PLACES.findall(text))
+        if set(_PLACES.sub("", text)) & set("{}"):
+            msg = "the `device` has a brace that names no part of the topic"
+            raise ValueError(msg)
+        if self.claims is not None and isinstance(self.device, DeviceFrom):
+            msg = "`claims` is held against the topic's device, and here the message says which it is: leave it out"
+            raise ValueError(msg)
+        if self.columns is not None and not any(part.each for part in self.parts or [self]):
+            msg = "rows are read one by one: write `each: rows`"
+            raise ValueError(msg)
         missing = sorted(wanted - set(parts))
         if missing:
             msg = f"the topic names no part {', '.join('{' + name + '}' for name in missing)}: say where the `device` stands"

@@ -37,6 +37,7 @@ class Value:
         self._divisor = round(1 / model.scale) if 0 < model.scale < 1 and abs(round(1 / model.scale) * model.scale - 1) < 1e-12 else 0
         self._exact = model.scale == 1.0 and model.shift == 0.0
         self._codes, self._absent = model.values, model.not_measured
+        self._numbered = any(_NUMBER.fullmatch(code) for code in model.values)  # the codes are numbers, so other numbers are none
         self.unit: str | None = model.unit if isinstance(model.unit, str) else None
         self._unit_from = None if model.unit is None or isinstance(model.unit, str) else model.unit
         self._unit_path = None if self._unit_from is None else compile_path(self._unit_from.path)
@@ -52,12 +53,14 @@ class Value:
         """Return what a value means, before its unit. Raises Unreadable where it says that nothing was measured, or is no number."""
         if self._absent and any(is_code(value, code) for code in self._absent):
             raise Unreadable(Reason.NOT_MEASURED, f"{shown(str(value))} means that it was not measured")
+        if self.texts:
+            value = as_number(value)
         if self._codes:
             code = self._codes.get(_spelled(value))
             if code is not None:
                 return code
-        if self.texts:
-            value = as_number(value)
+            if self._numbered or isinstance(value, bool) or not isinstance(value, int | float):
+                raise Unreadable(Reason.WRONG_TYPE, f"nobody said what {shown(str(value))} means")
         if self._exact or isinstance(value, bool) or not isinstance(value, int | float):
             return value
         try:
@@ -87,9 +90,10 @@ def add_value(run: Run, metric: str, value: Value, unit: str | None, where: tupl
 
 def as_number(value: object) -> object:
     """Return the number that a text writes, or the value as it is."""
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value.strip()):
+    if not isinstance(value, str):
         return value
-    return float(value)
+    text = value.strip()
+    return float(text) if _NUMBER.fullmatch(text) else value
 
 
 def _spelled(value: object) -> str:

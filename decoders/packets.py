@@ -6,14 +6,16 @@ One place decides what a name, a unit and a time mean, so that no form of payloa
 import math
 import re
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from decoders.shapes import Shapes
 from decoders.topics import Topic
 from telemetry.clock import parse_ms
 from telemetry.metrics import UNITS, Metric, conversion, unit_code
 from telemetry.readings import NO_TIME, Change, Decoded, DeviceStatus, Packets, Promise, Refusal, no_packets
 from telemetry.reasons import Reason
+
+if TYPE_CHECKING:
+    from decoders.shapes import Shapes
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: an earlier time is a clock that was never set
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999: what a time can be written as
@@ -102,7 +104,7 @@ class Sessions(Protocol):
 class PacketBuilder:
     """Collects what the messages of one row say, in their order."""
 
-    def __init__(self, plans: Plans, shapes: Shapes | None = None, sessions: Sessions | None = None) -> None:
+    def __init__(self, plans: Plans, shapes: "Shapes | None" = None, sessions: Sessions | None = None) -> None:
         self.plans, self.shapes, self.sessions = plans, shapes, sessions
         self.changes: list[Change] = []
         self.packets: Packets = no_packets()

@@ -5,12 +5,15 @@
 
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
 
 MAX_PATH = 500
+MAX_LISTS = 4
 
 WHOLE = "$."
 
@@ -51,12 +54,30 @@ def _walk(expression: str) -> Callable[[Any], Any]:
     return walk
 
 
+def _check(node: Any, expression: str) -> None:
+    """Refuse functions that there are not, and lists that are made of a value again and again: each doubles what is to be done."""
+    made = 0
+    waiting = [node]
+    while waiting:
+        item = waiting.pop()
+        if item["type"] == "function_expression" and item["value"] not in Functions.FUNCTION_TABLE:
+            near = get_close_matches(item["value"], Functions.FUNCTION_TABLE, n=1)
+            msg = f"{expression!r} calls the function {item['value']}, which there is not" + (f": did you mean {near[0]}?" if near else "")
+            raise ValueError(msg)
+        made += item["type"] == "multi_select_list"
+        waiting += item.get("children", [])
+    if made > MAX_LISTS:
+        msg = f"{expression!r} makes more than {MAX_LISTS} lists"
+        raise ValueError(msg)
+
+
 def _search(expression: str) -> Callable[[Any], Any]:
     try:
         compiled = jmespath.compile(expression)
     except (JMESPathError, RecursionError) as error:
         msg = f"{expression!r} is no JMESPath: {str(error).splitlines()[0] if str(error) else 'nested too deeply'}"
         raise ValueError(msg) from error
+    _check(compiled.parsed, expression)
 
     def search(value: Any) -> Any:
         try:

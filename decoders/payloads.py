@@ -4,7 +4,7 @@ A document is what paths lead through: dicts, lists, numbers, texts. What is wro
 """
 
 import csv
-import re
+import json
 from base64 import b64decode
 from binascii import Error as NoBase64
 from binascii import unhexlify
@@ -15,18 +15,26 @@ import msgspec
 
 from decoders.examine import read_json
 from decoders.packets import Unreadable
+from decoders.patterns import Pattern
 from decoders.wire import MAX_READINGS
 from telemetry.reasons import Reason
 
 Document = Any
 Read = Callable[[bytes], Document]
 
+UNKNOWN_TAG = "unknown tag"
 MAX_COLUMNS = 500
 LONGEST_LINE = 10_000
 
 _TYPES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int24": 3, "uint24": 3, "int32": 4, "uint32": 4}
 
 _json = msgspec.json.Decoder()
+
+
+class Wrong(NamedTuple):
+    """In the place of a sample that cannot be read, and why."""
+
+    why: str
 
 
 class Field(NamedTuple):
@@ -39,21 +47,24 @@ class Field(NamedTuple):
     signed: bool
     low_bit: int  # the part of it that is meant
     bits: int  # 0: all of it
+    optional: bool  # the bytes may end before it
 
     def read(self, data: bytes) -> int | None:
-        """Return the number, None where the bytes end before it."""
+        """Return the number, None where it may be left out and is. Raises Unreadable where the bytes end before it."""
         end = self.at + self.size
         if end > len(data):
-            return None
+            if self.optional:
+                return None
+            raise Unreadable(Reason.MALFORMED, f"{len(data)} bytes end before `{self.name}`")
         number = int.from_bytes(data[self.at : end], "little" if self.little else "big", signed=self.signed)
         return (number >> self.low_bit) & ((1 << self.bits) - 1) if self.bits else number
 
 
-def field(name: str, at: int, kind: str, bits: tuple[int, int] | None) -> Field:
+def field(name: str, at: int, kind: str, bits: tuple[int, int] | None, *, optional: bool) -> Field:
     """Return a field of a type like `int16` or `uint16le`; `bits` are its first and last bit, counted from the lowest."""
     base, little = kind.removesuffix("le"), kind.endswith("le")
     low, high = bits or (0, -1)
-    return Field(name, at, _TYPES[base], little, base.startswith("int"), low, high - low + 1)
+    return Field(name, at, _TYPES[base], little, base.startswith("int"), low, high - low + 1, optional)
 
 
 class Tagged(NamedTuple):
@@ -74,6 +85,8 @@ class Layout(NamedTuple):
     def read(self, value: object) -> Document:
         """Return the fields by name. Raises Unreadable where the value is none of these bytes."""
         data = self._bytes(value)
+        if not data:
+            raise Unreadable(Reason.MALFORMED, "there are no bytes in it")
         if not data.startswith(self.starts_with):
             raise Unreadable(Reason.WRONG_TYPE, f"the bytes do not begin with {self.starts_with.hex()}")
         document: dict[str, Any] = {}
@@ -105,7 +118,7 @@ def _read_tagged(tagged: Tagged, data: bytes, document: dict[str, Any]) -> None:
         tag = data[at : at + tagged.tag_bytes]
         entry = tagged.entries.get(tag)
         if entry is None:
-            document["unknown_tag"] = tag.hex()  # how long it is, nobody knows: what follows cannot be read
+            document[UNKNOWN_TAG] = tag.hex()  # how long it is, nobody knows: what follows cannot be read
             return
         fields, size = entry
         begin = at + tagged.tag_bytes
@@ -121,7 +134,13 @@ def read_json_document(payload: bytes) -> Document:
     try:
         return _json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return read_json(payload)  # says what is wrong, and takes NaN so that it can be named
+        document = read_json(payload)  # says what is wrong, and takes NaN so that it can be named
+    if b"\\u" in payload:
+        try:
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise Unreadable(Reason.MALFORMED, "a text in it is no Unicode: half of a surrogate pair") from None
+    return document
 
 
 def read_text(payload: bytes) -> str:
@@ -136,7 +155,7 @@ def _text(payload: bytes) -> str:
         raise Unreadable(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from None
 
 
-def lines_reader(find: Mapping[str, re.Pattern[str]], rows: re.Pattern[str] | None) -> Read:
+def lines_reader(find: Mapping[str, Pattern], rows: Pattern | None) -> Read:
     """Return what reads a text by patterns: the first match of each `find` by its name, and all matches of `rows`, by their groups."""
 
     def read(payload: bytes) -> Document:
@@ -153,24 +172,31 @@ def lines_reader(find: Mapping[str, re.Pattern[str]], rows: re.Pattern[str] | No
     return read
 
 
-def columns_reader(delimiter: str, columns: list[str] | None, skip: int, find: Mapping[str, re.Pattern[str]]) -> Read:
+def columns_reader(delimiter: str, columns: list[str] | None, skip: int, find: Mapping[str, Pattern]) -> Read:
     """Return what reads rows with columns; without `columns`, the first line after those that are skipped names them."""
 
     def read(payload: bytes) -> Document:
         text = _lines(payload)
         document: dict[str, Any] = {name: match[1] for name, pattern in find.items() if (match := pattern.search(text)) is not None}
         try:
-            reader = csv.reader(text.splitlines()[skip:], delimiter=delimiter, strict=True)
+            reader = csv.reader(text.split("\n")[skip:], delimiter=delimiter, strict=True)
             names = columns or [name.strip() for name in next(reader, [])]
             if len(names) > MAX_COLUMNS:
                 raise Unreadable(Reason.TOO_LARGE, f"more than {MAX_COLUMNS} columns")
+            if len(set(names)) < len(names):
+                raise Unreadable(Reason.MALFORMED, "two columns have one name")
             found = zip(reader, range(MAX_READINGS + 1), strict=False)
-            document["rows"] = [dict(zip(names, cells, strict=False)) for cells, _ in found if cells]
+            document["rows"] = [_row(names, cells) for cells, _ in found if cells]
         except csv.Error as error:
             raise Unreadable(Reason.MALFORMED, f"no rows with columns: {error}") from None
         return document
 
     return read
+
+
+def _row(names: list[str], cells: list[str]) -> Document:
+    """Return one row. One with more cells than there are columns is none: a comma in a number, most likely, and who knows where."""
+    return dict(zip(names, cells, strict=False)) if len(cells) <= len(names) else Wrong(f"{len(cells)} cells for {len(names)} columns")
 
 
 def _lines(payload: bytes) -> str:

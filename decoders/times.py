@@ -43,8 +43,9 @@ def read_time(value: object, form: TimeForm, zone: ZoneInfo | None = None, layou
 
 
 def _epoch(value: object, form: TimeForm) -> int:
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value) if "." in value else int(value)
+    text = value.strip() if isinstance(value, str) else ""
+    if _NUMBER.fullmatch(text):
+        value = float(text) if "." in text else int(text)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unreadable(Reason.WRONG_TYPE, f"the time is no number of {form} since 1970")
     per_ms = PER_MS[form]

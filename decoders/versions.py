@@ -33,8 +33,10 @@ def _one_to_two(document: dict[str, Any]) -> dict[str, Any]:
         raise Unreadable(Reason.WRONG_TYPE, "exactly one of metric, values and readings says what was measured")
     own = [key for key in ("value", "unit") if document.get(key) is not None]
     if forms != ["metric"]:
+        own += [key for key in ("units", "times", "every_ms") if key in document]  # who writes these means version 2, and other values
         if own:
-            raise Unreadable(Reason.WRONG_TYPE, f"{own[0]} belongs to a metric, not to {forms[0]}")
+            belongs = "a metric" if own[0] in {"value", "unit"} else "version 2"
+            raise Unreadable(Reason.WRONG_TYPE, f"{own[0]} belongs to {belongs}, not to {forms[0]}")
         return {key: value for key, value in document.items() if key in {"device", "time", *forms}}
     name, unit = document["metric"], document.get("unit")
     if not isinstance(name, str):

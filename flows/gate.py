@@ -79,9 +79,10 @@ class Gate:
 
     def _strangers(self, decoded: Decoded) -> Decoded:
         """Take out what devices say that nobody registered."""
-        if self.known >= {*decoded.packets.devices, *(status.device for status in decoded.statuses)}:
+        known, refused = self.known, decoded.refusals if self.policy == REFUSE else []
+        heard = {*decoded.packets.devices, *(status.device for status in decoded.statuses), *(refusal.device for refusal in refused)}
+        if known >= heard - {""}:
             return decoded
-        known = self.known
         if self.policy == REFUSE:
             return _shed(decoded, Reason.UNKNOWN_DEVICE, lambda _message, device: bool(device) and device not in known)
         kept, left = _parted(decoded, lambda _message, device: bool(device) and device not in known)

@@ -67,7 +67,8 @@ class RouteLogic(StatefulBatchLogic[Row, Addressed, Any]):
             if resume_state["registry"]:
                 self._put_in_force(zlib.decompress(resume_state["registry"]))
             self.gate.restore(resume_state.get("gate", (0, {})))
-            self.shapes.restore(resume_state.get("shapes", []))
+            if resume_state.get("shapes"):
+                self.shapes.restore(resume_state["shapes"])
             if resume_state.get("edge_nodes"):
                 self.edge_nodes = EdgeNodes.restore(resume_state["edge_nodes"])
 

@@ -160,5 +160,6 @@ class Offences:
 
 
 def _plain(text: str) -> str:
-    """Return a text that stands for itself in a message's template."""
-    return text.replace("{", "{{").replace("}", "}}")
+    """Return a text that stands for itself in a message's template, on one line, and can be written anywhere."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.replace("{", "{{").replace("}", "}}")

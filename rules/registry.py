@@ -38,18 +38,21 @@ class Registry:
 
     def assignment(self, kind: str, device: str, time_ms: int = ALWAYS_UNTIL_MS - 1) -> Assignment:
         """Return what a device watched at a time (without one: last); `kind` is what its topic says, for one that nobody assigned then."""
-        for assignment in reversed(self.assigned.get(device, ())):
-            if assignment.from_ms <= time_ms < assignment.until_ms:
-                return assignment
-        return Assignment(device, kind, ())
+        held = self.held(device, time_ms)
+        return Assignment(device, kind, ()) if held is None else held
+
+    def held(self, device: str, time_ms: int) -> Assignment | None:
+        """Return which of a device's assignments holds at a time, None where none does."""
+        return next((one for one in reversed(self.assigned.get(device, ())) if one.from_ms <= time_ms < one.until_ms), None)
 
     def watches(self, key: SeriesKey, time_ms: int) -> bool:
         """Return whether the device of a series has no other subject at a time."""
         return key.device not in self.assigned or self.assignment(key.kind, key.device, time_ms).subject == key.subject
 
     def subjects_at(self, time_ms: int) -> set[str]:
-        """Return the subjects that some device is assigned to at a time."""
-        return {one.subject for given in self.assigned.values() for one in given if one.from_ms <= time_ms < one.until_ms}
+        """Return the subjects that some device watches at a time: where assignments overlap, the one that holds."""
+        held = (self.held(device, time_ms) for device in self.assigned)
+        return {one.subject for one in held if one is not None}
 
     def next_change_ms(self, time_ms: int) -> int:
         """Return when, after a time, the next assignment begins or ends; ALWAYS_UNTIL_MS where none does."""

@@ -102,15 +102,16 @@ class Watch:
         ended: list[Fallen] = []
         present = registry.subjects_at(now_ms)
         for device, assignments in registry.assigned.items():
+            held = registry.held(device, now_ms)
             for assignment in assignments:
                 subject = assignment.subject
                 if not is_here(subject):
                     continue
-                if assignment.from_ms <= now_ms < assignment.until_ms:
+                if assignment is held:
                     self.add_device(device, assignment, now_ms)
                     if device in registry.timed:
                         self.silence.expect(subject, device, now_ms)
-                elif assignment.until_ms <= now_ms and registry.assignment("", device, now_ms).subject != subject:
+                elif assignment.from_ms <= now_ms and (device if held is None else held.subject) != subject:  # over, or in another's shadow
                     ended += self.silence.release(subject, device, metrics=subject not in present)
         return ended
 

@@ -1,6 +1,9 @@
 """`vitalane devices`: who watches what, by document and by command, and what was heard of it."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ from cli.registered import registered
 from decoders.mappings import from_plain
 from rules.control import read_record
 from rules.registry import Registry
-from telemetry.clock import parse_ms
+from telemetry.clock import parse_ms, utc_now_ms
+
+ROOT = str(Path(__file__).parents[2])
 
 CONFIGURATION = """\
 data_dir: data
@@ -80,6 +85,34 @@ def test_an_assignment_for_a_time_gives_the_device_back(house):
         "b",
         "crate-1",
     ]
+
+
+def test_without_a_time_an_assignment_holds_from_now_on(house, capsys):
+    """The backlog of the crate before must not move to the new one; and the document's own `from` must not win over what was just said."""
+    (house / "registry.yaml").write_text("devices: [{device: logger-1, subject: crate-1, kind: shipment, from: 2026-01-31T08:00:00Z}]")
+    before_ms = utc_now_ms()
+    assert run(["devices", "assign", "logger-1", "--subject", "crate-9"]) == 0
+    registry = Registry(record(house)["devices"])
+    assert registry.assignment("shipment", "logger-1", before_ms - 1).subject == "crate-1"
+    assert registry.assignment("shipment", "logger-1", utc_now_ms()).subject == "crate-9"
+    capsys.readouterr()
+
+    assert run(["devices", "assign", "logger-1", "--subject", "crate-0", "--from", "always"]) == 0
+    assert "crate-0, but one that began later holds now: crate-9" in capsys.readouterr().out
+    assert (
+        run(["devices", "assign", "logger-1", "--subject", "crate-5", "--from", "2026-01-31T08:00:00Z", "--until", "2026-02-01T08:00:00Z"])
+        == 0
+    )
+    assert "crate-5 for readings measured until 2026-02-01" in capsys.readouterr().out
+
+
+def test_nobody_loses_an_assignment_to_another(house):
+    """Two nurses at two screens: both are right, one after the other."""
+    command = [sys.executable, "-m", "cli.main", "devices", "assign", "--kind", "patient"]
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    crowd = [subprocess.Popen([*command, f"d{number}"], env=environment, cwd=house) for number in range(6)]
+    assert [process.wait(60) for process in crowd] == [0] * 6
+    assert {item["device"] for item in record(house)["devices"]} == {"logger-1", *(f"d{number}" for number in range(6))}
 
 
 def test_the_list_has_every_assignment(house, capsys):

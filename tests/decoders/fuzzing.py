@@ -61,6 +61,7 @@ def main(arguments: Sequence[str]) -> None:
         for number, sample in enumerate(SAMPLES.get(chosen.decoder, [b"{}"])):
             (Path(corpus) / str(number)).write_bytes(sample)
         flags = [f"-runs={chosen.runs}", f"-max_len={LARGEST}", f"-seed={chosen.seed}", "-timeout=10", "-rss_limit_mb=2048", "-verbosity=0"]
+        flags.append(f"-artifact_prefix={corpus}/")
         atheris.Setup([sys.argv[0], *flags, corpus], one)
         atheris.Fuzz()  # does not return
 

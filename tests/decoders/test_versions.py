@@ -49,6 +49,17 @@ def test_every_version_below_the_newest_has_an_upcaster_and_its_keys():
     assert {1: set(WireMessage.__struct_fields__), 2: set(WireSeries.__struct_fields__)} == {v: set(keys) for v, keys in KEYS.items()}
 
 
+def test_units_of_version_2_in_a_message_of_version_1_are_not_passed_over():
+    """39.6 degrees Fahrenheit are 4 Celsius: to read the value without its unit would wake people."""
+    decoded = read(OURS, (TOPIC, b'{"values":{"temperature":39.6},"units":{"temperature":"degF"}}'))
+    assert not told(decoded)
+    assert refused(decoded.refusals)[-1] == ("", Reason.WRONG_TYPE)
+
+
+def test_null_is_what_was_not_measured():
+    assert said({"v": 2, "values": {"temperature": None, "humidity": 40}}) == [("humidity", 40, None)]
+
+
 def test_series_are_read_at_their_times():
     even = {"v": 2, "time": T, "every_ms": 1000, "values": {"spo2": [97, None, 95], "heart_rate": [70, 71, 72]}}
     assert said(even) == [

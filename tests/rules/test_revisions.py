@@ -253,6 +253,17 @@ def test_a_logger_that_is_exchanged_is_no_longer_waited_for(restart):
     assert alerts == [("gone", "crate", Phase.RAISED)]  # the new one, which fell silent at minute 19
 
 
+def test_a_device_that_is_assigned_anew_is_no_longer_waited_for_where_it_was():
+    """Both assignments are open-ended; the one that began later holds, and the other's silence is nobody's alarm."""
+    first = {"device": "probe", "subject": "bed-1", "kind": "patient", "tags": {}}
+    shard = Shard("rules: [{id: gone, when: 'absent(device, 5 min)', severity: warning}]", devices=[first])
+    shard.messages(1, ("patient", "probe", 0.0, {"spo2": 97.0}))
+    shard.control(registry_record([first, {**first, "subject": "bed-2", "from_ms": START_MS + 60_000}]), 60)
+    shard.restart()
+    shard.tick(3_600)
+    assert [alert[:3] for alert in shard.alerts()] == [("raised", "gone", "bed-2")]
+
+
 def test_a_registry_applied_twice_changes_nothing():
     shard = Shard(AT_ONCE)
     shard.messages(1, truck(0, 9))
