@@ -19,7 +19,7 @@ from cli.journal import existing_journals
 from cli.options import config_option
 from cli.places import telemetry_path
 from decoders.sparkplug import PREFIX
-from decoders.suggest import group_of, suggest
+from decoders.suggest import group_of, printable, suggest
 from journal.messages import decode_messages
 from journal.reader import JournalReader
 from journal.rows import Row, RowKind
@@ -83,9 +83,10 @@ def list_(config_file: Path, reason: str | None, as_json: bool, payload: bool) -
         click.echo(f"{name}: {len(members)}{f', {again} of them replayed' if again else ''}")
         for member in members[-EXAMPLES:]:
             metric = f" {member.metric}" if member.metric else ""
-            click.echo(f"    {format_ms(member.received_ms)} {member.place[0]}@{member.place[1]} {member.topic}{metric}: {member.detail}")
+            said = printable(f"{member.topic}{metric}: {member.detail}")
+            click.echo(f"    {format_ms(member.received_ms)} {member.place[0]}@{member.place[1]} {said}")
             if payload:
-                click.echo(f"        {member.payload[:SHOWN_BYTES].decode(errors='backslashreplace')}")
+                click.echo(f"        {printable(member.payload[:SHOWN_BYTES].decode(errors='backslashreplace'))}")
         if name == Reason.UNMAPPED:
             _suggest(members)
 
@@ -96,7 +97,7 @@ def _suggest(members: list[Refused]) -> None:
     for member in members:
         shapes.setdefault(group_of(member.topic), []).append(member)
     for shape, group in sorted(shapes.items(), key=lambda item: -len(item[1]))[:SHAPES]:
-        click.echo(f"    {len(group)} on {shape}: a mapping to begin with (`vitalane decode` shows what it reads)")
+        click.echo(f"    {len(group)} on {printable(shape)}: a mapping to begin with (`vitalane decode` shows what it reads)")
         suggestion = suggest([member.topic for member in group], [member.payload for member in group if member.whole], CATALOGUE)
         click.echo("\n".join(f"        {line}" for line in suggestion.splitlines()))
     if len(shapes) > SHAPES:

@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from decoders.mapping_model import MappingsModel
 from decoders.suggest import group_of, suggest, topic_shape
+from decoders.topics import Pattern
 from documents import parse
+from documents.tree import read_tree
 from telemetry.metrics import CATALOGUE
 from tests.decoders.reading import read, told, written
 
@@ -110,3 +114,90 @@ def test_a_suggestion_is_a_mapping_that_works(payload, metrics):
     parse(text, "suggested.yaml", MappingsModel)
     decoded = read(written(text), ("acme/d1/data", payload))
     assert {item.metric for item in told(decoded)} == metrics
+
+
+GUESSED = {
+    '{"temp_f": 72.5}': {"temperature": ("temp_f", "[degF]")},
+    '{"temperatureC": 4, "humidity_pct": 40, "HR bpm": 70}': {
+        "temperature": ("temperatureC", "Cel"),
+        "humidity": ("humidity_pct", "%"),
+        "heart_rate": ('"HR bpm"', "/min"),
+    },
+    '{"tempf": 72.5, "tempc": 22.5}': {"temperature": ("tempf", "[degF]")},
+    '[{"ts": 1741356882, "temp": 4}]': {"temperature": ("[0].temp", "Cel")},
+    '{"it\'s": {"temp": 4}}': {"temperature": ('"it\'s".temp', "Cel")},
+    '{"door": true, "oxygen": 1}': {"door": ("door", None), "oxygen": ("oxygen", None)},
+    '{"battery_mv": 3012}': {},
+    '{"battery": 3012}': {},
+    '{"battery_v": 3.1}': {},
+    '{"humidity_set_point": 40}': {},
+    '{"temperature_alarm": 0}': {},
+    '{"temperature": true}': {},
+    '{"temperature": {"alarm": 0}}': {},
+    '{"contact": true}': {},
+    '{"oxygen": 97}': {},
+    '{"light %": 40}': {},
+}
+
+
+@pytest.mark.parametrize("payload", GUESSED)
+def test_only_what_a_whole_name_says_is_guessed_and_other_numbers_are_named(payload):
+    text = suggest(["acme/d1/data"], [payload.encode()], CATALOGUE)
+    [mapping] = parse(text, "suggested.yaml", MappingsModel).mappings
+    assert {name: (reading.path, reading.unit) for name, reading in mapping.readings.items()} == GUESSED[payload], text
+    if not GUESSED[payload]:
+        assert "# numbers to look at: " in text
+
+
+def test_a_bare_number_is_a_text_with_a_metric_to_name():
+    lines = suggest(["acme/d1/temp"], [b"21.5"], CATALOGUE).splitlines()
+    assert lines[-2:] == ["    payload: text", '    # readings: {temperature: "@"}']
+
+
+TOPICS = {
+    "a\n    kind: patient\n/d1": "a\n    kind: patient\n/{device}",
+    "@home/# x: y/d1": "@home/+/{device}",
+    "{device}/x": "+/x",
+    'it\'s "so"\\/\x1b[m\u2028\U000e0001/d1': 'it\'s "so"\\/\x1b[m\u2028\U000e0001/{device}',
+    "x" * 100 + "/d1": "x" * 100 + "/{device}",
+    "-/null": "-/null",
+}
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_nothing_of_a_topic_is_taken_for_yaml(topic):
+    text = suggest([topic], [b'{"temp":4}'], CATALOGUE)
+    assert all(line.isprintable() for line in text.split("\n"))
+    [mapping] = parse(text, "suggested.yaml", MappingsModel).mappings
+    assert (mapping.topic, mapping.kind, len(mapping.readings)) == (TOPICS[topic], "shipment", 1)
+
+
+@pytest.mark.parametrize("topic", ["", "a\0b", "x" * 65_536, "\ud800/d"])
+def test_a_topic_that_no_pattern_can_write_is_said_in_a_comment(topic):
+    text = suggest([topic], [b'{"temp":4}'], CATALOGUE)
+    assert text.startswith("# no mapping can name the topic ")
+    assert text.isascii()
+    assert len(text.splitlines()) == 1
+    assert read_tree(text, "suggested.yaml").value is None
+
+
+NAMES = st.one_of(st.text(), st.sampled_from(["temp", "temp_f", "battery", "time", "ts", "id", "device", "door", "@", "$", "a'b", 'a"b']))
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text())
+DOCUMENTS = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=12)
+LEVELS = st.one_of(st.text(), st.sampled_from(["@a", "{device}", "#", "+", "d1", "'", '"', "a: b", "- x", "a\nb", "null", "\x85\u2028"]))
+
+
+@given(topic=st.lists(LEVELS, min_size=1, max_size=5).map("/".join), document=DOCUMENTS, as_ascii=st.booleans())
+@example(topic="a\nmappings: []/d1", document=[{"\ud800": 1, "temp\n": 2}], as_ascii=True)
+@example(topic="a/d1", document={"x" * 600: 1, "temp": 10**400, "time": float("nan")}, as_ascii=True)
+def test_whatever_a_message_holds_its_suggestion_loads_and_reads_it(topic, document, as_ascii):
+    payload = json.dumps(document, ensure_ascii=as_ascii).encode(errors="replace")
+    text = suggest([topic], [payload], CATALOGUE)
+    if text.startswith("# no mapping can name the topic "):
+        assert not topic or "\0" in topic, topic
+        assert read_tree(text, "suggested.yaml").value is None
+        return
+    [mapping] = parse(text, "suggested.yaml", MappingsModel).mappings
+    assert Pattern(mapping.topic).match(topic) is not None, text
+    decoded = read(written(text), (topic, payload))
+    assert {item.metric for item in told(decoded)} <= mapping.readings.keys()
