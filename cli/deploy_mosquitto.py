@@ -14,7 +14,7 @@ import click
 
 from cli.accounts import access_rules, accounts, hashed, is_account, matches, new_password
 from cli.configuration import Configuration, read_configuration
-from cli.exits import Unreachable
+from cli.exits import writing
 from cli.options import config_option
 from cli.registered import registered
 from decoders.sparkplug import command_topic, filters, state_topic
@@ -86,11 +86,8 @@ def mosquitto(config_file: Path, out: Path | None, rotate: tuple[str, ...], as_j
         if name not in wanted:
             msg = f"there is no account `{name}`; a device that has a `via` publishes by that"
             raise click.BadParameter(msg, param_hint="--rotate")
-    try:
+    with writing(folder):
         change = _write_all(configuration, folder, service, {name: name in rotate for name in wanted}, access_rules(wanted))
-    except OSError as error:
-        msg = f"{error.filename or folder} cannot be written: {(error.strerror or str(error)).lower()}"
-        raise Unreachable(msg) from error
     _tell(change, folder, service, configured=configuration.settings.broker.user is not None, as_json=as_json)
 
 

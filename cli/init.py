@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cli.exits import Unreachable
+from cli.exits import writing
 
 STARTING = ("vitalane.yaml", "rules.yaml", "registry.yaml", "subscriptions.yaml")
 
@@ -14,7 +14,7 @@ STARTING = ("vitalane.yaml", "rules.yaml", "registry.yaml", "subscriptions.yaml"
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 def init(folder: Path) -> None:
     """Write a commented vitalane.yaml, rules, registry and subscriptions to start from."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in STARTING:
             target = folder / name
@@ -23,7 +23,4 @@ def init(folder: Path) -> None:
                 continue
             target.write_text(files("cli").joinpath("starting", name).read_text())
             click.echo(f"{target} written")
-    except OSError as error:
-        msg = f"{folder} cannot be written: {(error.strerror or str(error)).lower()}"
-        raise Unreachable(msg) from error
     click.echo(f"next: `vitalane config check -c {folder / 'vitalane.yaml'}`, then `vitalane up -c {folder / 'vitalane.yaml'}`")

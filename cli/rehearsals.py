@@ -65,6 +65,10 @@ def rehearse_all(names: Sequence[str], seeds: Sequence[int], faults: str, told: 
 def below_floors(floors: FloorsModel, result: Score) -> list[str]:
     """Return where a result is below what a scenario promises."""
     wrong = []
+    if floors.recall and not any(item.counts for item in result.found):
+        wrong.append(
+            f"nothing was due of {len(result.found)} incidents, so recall was not tried: `floors: {{recall: 0}}` where that is meant"
+        )
     if result.recall < floors.recall:
         wrong.append(f"recall {result.recall:.3f} is below {floors.recall}")
     if result.precision < floors.precision:

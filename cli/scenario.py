@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli.exits import FAILED, Unreachable
+from cli.exits import FAILED, Unreachable, writing
 from cli.progress import Progress
 from cli.rehearsal import Rehearsed, limits_of, rules_of
 from cli.rehearsals import rehearse_all, rehearsed, table
@@ -48,9 +48,8 @@ class SeedsType(click.ParamType[str]):
 @click.option(
     "--speed",
     type=click.FloatRange(0.1, 100_000),
-    default=1.0,
-    show_default=True,
-    help="Event time against the wall clock, where it is live.",
+    show_default="1.0",
+    help="Live: event time against the wall clock.",
 )
 @faults_option
 @truth_option
@@ -72,7 +71,7 @@ def scenario(
     at_once: bool,
     seeds: str | None,
     seed: int,
-    speed: float,
+    speed: float | None,
     faults: str,
     truth_file: Path | None,
     alerts_file: Path | None,
@@ -87,14 +86,19 @@ def scenario(
     if list_them:
         click.echo("\n".join(_described(path) for path in library()))
         return 0
-    if seeds is not None and at_once:
+    _refuse_what_means_nothing(
+        "in a rehearsal" if at_once else "without --rehearse",
+        {"--speed": speed, "--prepare": folder} if at_once else {"--seeds": seeds, "--alerts": alerts_file, "--json": as_json or None},
+    )
+    if seeds is not None:
+        _refuse_what_means_nothing("with --seeds", {"--truth": truth_file, "--alerts": alerts_file})
         return _rehearse_many([name] if name else [path.stem for path in library()], seeds, faults, as_json=as_json)
     if name is None:
         msg = "name a scenario: --list says which are shipped"
         raise click.UsageError(msg)
     if at_once:
         return _rehearse_once(name, seed, faults, truth_file, alerts_file, as_json=as_json)
-    found = read_scenario(name)
+    found, speed = read_scenario(name), speed or 1.0
     rules, lasts_s, now_ms = rules_of(found), found.model.lasts / 1000 / speed, utc_now_ms()
     start_ms = start_for(speed, lasts_s, now_ms)
     played = stage(found, seed=seed, start_ms=start_ms, limits=limits_of(rules), faults=faults, speed=speed, played_ms=now_ms)
@@ -106,7 +110,15 @@ def scenario(
         return 0
     finally:
         if truth_file is not None:
-            played.truth.write(truth_file)
+            with writing(truth_file):
+                played.truth.write(truth_file)
+
+
+def _refuse_what_means_nothing(where: str, given: dict[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            msg = f"{option} means nothing {where}: leave it out"
+            raise click.UsageError(msg)
 
 
 def prepare(folder: Path, played: Played) -> None:
@@ -116,13 +128,10 @@ def prepare(folder: Path, played: Played) -> None:
     if there:
         msg = f"{' and '.join(there)} {'are' if len(there) > 1 else 'is'} there already: name another folder"
         raise Unreachable(msg)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         rules.write_text(own_rules(played.scenario))
         write_registry(devices, played.devices)
-    except OSError as error:
-        msg = f"{folder} cannot be written: {(error.strerror or str(error)).lower()}"
-        raise Unreachable(msg) from error
     named = ", ".join([*packs, str(rules)])
     click.echo(f"{rules} and {devices} written; a configuration with `rules: [{named}]` and `registry: {devices}` watches it")
 
@@ -145,9 +154,11 @@ def _described(path: Path) -> str:
 def _rehearse_once(name: str, seed: int, faults: str, truth_file: Path | None, alerts_file: Path | None, *, as_json: bool) -> int:
     outcome, played, done = rehearsed(name, seed, faults)
     if truth_file is not None:
-        played.truth.write(truth_file)
+        with writing(truth_file):
+            played.truth.write(truth_file)
     if alerts_file is not None:
-        alerts_file.write_bytes(b"".join(alert.to_json(event) + b"\n" for event in done.events))
+        with writing(alerts_file):
+            alerts_file.write_bytes(b"".join(alert.to_json(event) + b"\n" for event in done.events))
     if as_json:
         click.echo(json.dumps({**plain(outcome.result), "books": done.books._asdict(), "wrong": outcome.wrong}, ensure_ascii=False))
     else:

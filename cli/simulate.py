@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.configuration import Configuration, read_configuration
+from cli.exits import writing
 from cli.lazy import LazyGroup
 from cli.options import DurationType
 from cli.settings import Settings
@@ -106,6 +107,9 @@ def patients(publisher: Any, count: int, seed: int, speed: float, duration_ms: i
 @click.pass_obj
 def replay(publisher: Any, *, file: Path, speed: float, kind: str, shift: bool, faults: str, seed: int, truth_file: Path | None) -> None:
     """Replay a CSV of `time,device,metric,value[,unit][,kind]`, its times kept or shifted to now, with faults on top."""
+    if truth_file is not None and not speed:
+        msg = "--truth needs a --speed above 0: as fast as possible, nobody knows when on the clock something was"
+        raise click.UsageError(msg)
     span = scan(file, kind=kind)
     lasts = f"{format_ms(span.first_ms)} to {format_ms(span.last_ms)}"
     click.echo(f"{file}: {span.rows} readings of {len(span.devices)} devices, {lasts}", err=True)
@@ -117,7 +121,8 @@ def replay(publisher: Any, *, file: Path, speed: float, kind: str, shift: bool, 
         play([Feed(disturbed, speed, never_ahead=shift)], publisher(), None)
     finally:
         if truth_file is not None:
-            truth.write(truth_file)
+            with writing(truth_file):
+                truth.write(truth_file)
 
 
 @simulate.command()
@@ -163,7 +168,8 @@ def _play_world(
     publisher: Publisher, world: Shipments | Patients, speed: float, duration_ms: int | None, registry_file: Path | None
 ) -> None:
     if registry_file is not None:
-        write_registry(registry_file, world.devices)
+        with writing(registry_file):
+            write_registry(registry_file, world.devices)
     play([Feed(WorldSource(world), speed)], publisher, None if duration_ms is None else duration_ms / 1000)
 
 

@@ -34,6 +34,9 @@ from telemetry.errors import ConfigError, Problem
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
+MOST_STEPS = 1_000_000
+"""Of all groups together, and of the journal's rows: more would play for minutes without a word."""
+
 WORLDS = {"shipments": "shipment", "patients": "patient"}
 """The worlds, and the kind of their devices."""
 
@@ -47,6 +50,11 @@ class DevicesModel(Strict):
     tick: Duration | None = Field(None, description="in which steps the world advances; by default the report interval")
     cuff: Duration = Field(900_000, description="of patients: how often blood pressure is measured")
     tags: tuple[dict[str, str], ...] = Field((), description="of the devices, taken in turn")
+
+    @property
+    def step(self) -> int:
+        """Return in which steps the world advances, in milliseconds."""
+        return self.report if self.tick is None else self.tick
 
     @model_validator(mode="after")
     def _is_even(self) -> "DevicesModel":
@@ -139,7 +147,7 @@ PARAMETERS: dict[FaultKind, tuple[str, ...]] = {
 class FloorsModel(Strict):
     """What a rehearsal must reach at least, with any seed."""
 
-    recall: Share = 1.0
+    recall: Share = Field(default=1.0, description="not reached where nothing was due; 0: none")
     precision: Share = 1.0
     p95: Duration = Field(default=0, description="of the time to detection without faults; 0: none")
 
@@ -167,6 +175,8 @@ class Scenario:
         problems = [*self._incidents(), *self._faults()]
         if self.model.lasts < 1 or self.model.grouped < 1:
             problems.append(self.problem(("lasts",), "`lasts` and `grouped` must be longer than 0"))
+        else:
+            problems += self._steps()
         if problems:
             raise ConfigError(problems)
 
@@ -175,6 +185,16 @@ class Scenario:
         line, column = self.tree.place(path)
         text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
         return Problem(self.tree.file, line, column, text, message)
+
+    def _steps(self) -> list[Problem]:
+        """Return what would be played in too many steps."""
+        model, groups = self.model, self.model.devices
+        steps = [(("devices", name, "report" if group.tick is None else "tick"), group.step, len(groups)) for name, group in groups.items()]
+        return [
+            self.problem(path, f"{model.lasts // step * times} steps in all, {MOST_STEPS} at most: make each longer, or `lasts` shorter")
+            for path, step, times in [*steps, (("grouped",), model.grouped, 1)]
+            if model.lasts // step * times > MOST_STEPS
+        ]
 
     def _incidents(self) -> list[Problem]:
         problems = []

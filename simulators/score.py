@@ -1,9 +1,9 @@
 """Alerts held against the truth: what was found, how soon, what was missed, and what was told without a cause. Pure.
 
-An alert is an incident's where it is of the incident's subject, by a rule that may find it, and overlaps the incident. Else it is a
+An alert is an incident's where it is of the incident's subject, by a rule that may find it, and began with the incident. Else it is a
 fault's, where a fault touched its subject then and is of a kind that can cause such an alert; that is its cause, and no merit. Else it has
-no cause. Recall counts the incidents that were long enough for their rule and of which enough arrived; precision is the share of incidents'
-alerts among those of incidents and of nobody.
+no cause. Recall counts the incidents that were long enough for their rule, of which enough arrived, and whose alert no fault had raised
+already; precision is the share of incidents' alerts among those of incidents and of nobody.
 """
 
 import re
@@ -12,11 +12,18 @@ from math import ceil
 from typing import NamedTuple
 
 from simulators.faults import FaultKind
+from simulators.incidents import IncidentKind
+from simulators.route import DEPOT_S
 from simulators.truth_file import FaultTold, IncidentTold, Told
 from telemetry.alert import AlertEvent, Phase
 
 BEFORE_MS, AFTER_MS = 5 * 60_000, 15 * 60_000
-"""An alert is of what it overlaps, from so long before until so long after: clocks are wrong, air cools, silence is noticed late."""
+"""An alert is of what it begins with, from so long before until so long after: clocks are wrong, air cools, silence is noticed late.
+
+What was on already when the cause came tells nothing of it: a rule that is always on would find everything."""
+
+PROLONGED_MS = {IncidentKind.DWELL.value: round(DEPOT_S[1] * 1000)}
+"""How long at most what an incident prolongs was there before: a vehicle stands where it then waits. What is decided since is its own."""
 
 DAY_MS = 86_400_000
 ABSENCE = re.compile(r"absent\(")
@@ -248,6 +255,8 @@ def _found(told: Told, incident: IncidentTold, standing: Sequence[Alert]) -> Fou
         for fault in told.faults
         if incident.subject in fault.subjects and fault.start_ms <= incident.end_ms and fault.end_ms >= incident.start_ms
     }
+    if first is None and incident.due and not incident.hidden_by:
+        incident = incident._replace(hidden_by=_covered_by(told, incident, standing))
     delay_ms = None
     if first is not None:
         if told.run.speed == 1.0:
@@ -259,18 +268,34 @@ def _found(told: Told, incident: IncidentTold, standing: Sequence[Alert]) -> Fou
     return Found(incident, first, delay_ms, tuple(sorted(faults)))
 
 
+def _covered_by(told: Told, incident: IncidentTold, standing: Sequence[Alert]) -> tuple[str, ...]:
+    """Return the kinds of faults that had raised the rule's alert already, so that it had nothing new to tell when the incident came."""
+    on = [
+        alert
+        for alert in standing
+        if (alert.subject, alert.rule) == (incident.subject, incident.rule)
+        and alert.start_ms < _as_told(told, alert, incident.start_ms)
+        and (alert.end_ms is None or alert.end_ms >= _as_told(told, alert, incident.start_ms))
+    ]
+    return tuple(sorted({str(fault.kind) for fault in told.faults for alert in on if _can_cause(told, fault, alert)}))
+
+
 def _is_of(told: Told, alert: Alert, incident: IncidentTold) -> bool:
     if alert.subject != incident.subject or alert.rule not in (incident.rule, *incident.also):
         return False
     ends_ms = max(incident.end_ms, incident.end_ms if incident.breach is None or incident.breach[1] is None else incident.breach[1])
     spans = [(incident.start_ms, ends_ms), *([] if incident.stamps is None else [incident.stamps])]  # a clock may have been wrong
-    return any(_overlaps(told, alert, first_ms - BEFORE_MS, last_ms + AFTER_MS) for first_ms, last_ms in spans)
+    prolonged_ms = PROLONGED_MS.get(incident.kind, 0)
+    return any(
+        _began_within(told, alert, first_ms, last_ms)
+        or (alert.decided_ms >= first_ms and _began_within(told, alert, first_ms - prolonged_ms, last_ms))
+        for first_ms, last_ms in spans
+    )
 
 
-def _overlaps(told: Told, alert: Alert, start_ms: int, end_ms: int) -> bool:
-    """Return whether an alert was on at some time between two event times."""
-    start_ms, end_ms = _as_told(told, alert, start_ms), _as_told(told, alert, end_ms)
-    return alert.start_ms <= end_ms and (alert.end_ms is None or alert.end_ms >= start_ms)
+def _began_within(told: Told, alert: Alert, first_ms: int, last_ms: int) -> bool:
+    """Return whether an alert began between two event times, or nearly so."""
+    return _as_told(told, alert, first_ms - BEFORE_MS) <= alert.start_ms <= _as_told(told, alert, last_ms + AFTER_MS)
 
 
 def _as_told(told: Told, alert: Alert, time_ms: int) -> int:
@@ -281,7 +306,7 @@ def _as_told(told: Told, alert: Alert, time_ms: int) -> int:
 def _can_cause(told: Told, fault: FaultTold, alert: Alert) -> bool:
     causes = CAUSES[FaultKind(fault.kind)]
     first_ms, last_ms = (fault.start_ms, fault.until_ms) if alert.is_of_the_clock else fault.stamps
-    if alert.subject not in fault.subjects or not _overlaps(told, alert, first_ms - BEFORE_MS, last_ms + AFTER_MS):
+    if alert.subject not in fault.subjects or not _began_within(told, alert, first_ms, last_ms):
         return False
     if ABSENCE.match(alert.signal):
         return causes.silence

@@ -113,7 +113,7 @@ def kinds_of(text: str) -> list[FaultKind]:
 
 def _world(name: str, group: DevicesModel, seed: int, start_ms: int) -> World:
     own = math.floor(dice(seed, "world", name) * 2**31)
-    tick_ms = group.tick or group.report
+    tick_ms = group.step
     if group.world == "shipments":
         return Shipments(group.count, seed=own, start_ms=start_ms, tick_ms=tick_ms, report_ms=group.report, prefix=name, tags=group.tags)
     return Patients(

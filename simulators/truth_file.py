@@ -1,12 +1,14 @@
-"""Reading back what `simulators.truth` writes: JSON lines, each a run, an incident or a fault. Its law: a line that is none is named."""
+"""Reading back what `simulators.truth` writes: JSON lines, each a run, an incident or a fault. Its law: a line that is none is named,
+and a file tells of one run that can be held against a clock."""
 
 import json
 from collections.abc import Iterable
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from simulators.faults import FaultKind
-from simulators.truth import NO_RUN, Run
+from simulators.truth import Run
 from telemetry.clock import parse_ms
 from telemetry.errors import ConfigError, Problem
 
@@ -54,8 +56,8 @@ def read_truth(path: Path) -> Told:
 
 
 def parse_truth(lines: Iterable[str], file: str = "truth") -> Told:
-    """Return the truth in JSON lines. Raises ConfigError at the first line that is none."""
-    run, incidents, faults = NO_RUN, list[IncidentTold](), list[FaultTold]()
+    """Return the truth in JSON lines. Raises ConfigError at the first line that is none, and where they are not of one run."""
+    runs, incidents, faults = list[Run](), list[IncidentTold](), list[FaultTold]()
     for number, text in enumerate(lines, 1):
         if number > MOST_LINES:
             raise ConfigError([Problem(file, number, 0, "", f"a truth has {MOST_LINES} lines at most")])
@@ -64,7 +66,7 @@ def parse_truth(lines: Iterable[str], file: str = "truth") -> Told:
         try:
             line = json.loads(text)
             if "run" in line:
-                run = _run(line)
+                runs.append(_run(line))
             elif "incident" in line:
                 incidents.append(_incident(line))
             else:
@@ -72,17 +74,25 @@ def parse_truth(lines: Iterable[str], file: str = "truth") -> Told:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ConfigError([Problem(file, number, 0, "", f"it is no line of a truth (`run`, `incident` or `fault`): {why}")]) from error
-    return Told(run, incidents, faults)
+        if len(runs) > 1:
+            raise ConfigError([Problem(file, number, 0, "", "this is a second `run` line: a truth is of one run, score each by itself")])
+    if not runs:
+        raise ConfigError([Problem(file, 0, 0, "", "it is no truth of a run: it has no `run` line, which a simulator writes first")])
+    return Told(runs[0], incidents, faults)
 
 
 def _run(line: dict[str, Any]) -> Run:
+    speed = float(line["speed"])
+    if not 0 < speed < inf:
+        msg = f"`speed` is {speed:g}, so nobody knows when on the clock something was: play it at a speed above 0"
+        raise ValueError(msg)
     return Run(
         name=str(line["run"]),
         seed=int(line["seed"]),
         start_ms=parse_ms(line["start"]),
         end_ms=parse_ms(line["end"]),
         devices=int(line["devices"]),
-        speed=float(line["speed"]),
+        speed=speed,
         played_ms=parse_ms(line["played"]),
     )
 

@@ -84,6 +84,30 @@ def test_a_floor_that_is_not_reached_fails_the_rehearsal(document: Path, tmp_pat
     assert "not 10 min" in told
 
 
+def test_a_rehearsal_in_which_nothing_was_due_has_tried_nothing(document: Path, tmp_path: Path) -> None:
+    document.write_text(SMALL.replace("for: 90 min, rule", "for: 1 min, rule"))
+    code, told, _, _ = rehearsed(document, tmp_path, "--faults", "none")
+    assert code == 1, told
+    assert "WRONG: nothing was due of 1 incidents, so recall was not tried" in told
+    document.write_text(document.read_text() + "floors: {recall: 0}\n")
+    assert rehearsed(document, tmp_path, "--faults", "none")[0] == 0
+
+
+def test_a_rule_that_is_always_on_has_found_nothing(document: Path, tmp_path: Path) -> None:
+    document.write_text(SMALL.replace("> 8 Cel, for: 20 min", "> -90 Cel, for: 0 s"))
+    code, told, _, _ = rehearsed(document, tmp_path, "--faults", "none")
+    assert code == 1, told
+    assert "recall 0.000, precision 0.000" in told
+
+
+@pytest.mark.parametrize("option", ["--truth", "--alerts"])
+def test_a_file_that_cannot_be_written_is_a_sentence(document: Path, tmp_path: Path, option: str) -> None:
+    file = tmp_path / "no-such-folder" / "file.jsonl"
+    ended = vitalane("simulate", "scenario", str(document), "--rehearse", option, str(file))
+    assert ended.returncode == 3
+    assert ended.stderr == f"vitalane: {file} cannot be written: no such file or directory\n"
+
+
 def test_the_same_seed_gives_the_same_truth_and_alerts(document: Path, tmp_path: Path) -> None:
     for name in ("one", "two", "other"):
         (tmp_path / name).mkdir()
@@ -134,6 +158,12 @@ def test_the_library_is_listed_and_its_documents_fit_the_schema() -> None:
     ("arguments", "says"),
     [
         (("simulate", "scenario"), "name a scenario"),
+        (("simulate", "scenario", "sepsis", "--rehearse", "--speed", "600"), "--speed means nothing in a rehearsal"),
+        (("simulate", "scenario", "sepsis", "--rehearse", "--prepare", "no-such"), "--prepare means nothing in a rehearsal"),
+        (("simulate", "scenario", "--seeds", "1-3"), "--seeds means nothing without --rehearse"),
+        (("simulate", "scenario", "sepsis", "--alerts", "no-such"), "--alerts means nothing without --rehearse"),
+        (("simulate", "scenario", "sepsis", "--json"), "--json means nothing without --rehearse"),
+        (("simulate", "scenario", "--rehearse", "--seeds", "1-3", "--truth", "no-such"), "--truth means nothing with --seeds"),
         (("simulate", "scenario", "no-such", "--rehearse"), "no scenario of this name"),
         (("simulate", "scenario", "sepsis", "--rehearse", "--faults", "gremlins"), "'gremlins' is none of all, own, none"),
         (("score", "--truth", "no-such"), "name the alerts"),

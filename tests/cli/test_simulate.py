@@ -43,6 +43,13 @@ def test_a_file_is_replayed_to_its_last_row(configuration: str, tmp_path: Path) 
     assert "60 messages sent, 60 acknowledged" in ended.stderr
 
 
+def test_a_registry_that_cannot_be_written_is_a_sentence(configuration: str, tmp_path: Path) -> None:
+    file = tmp_path / "no-such-folder" / "registry.yaml"
+    ended = vitalane("simulate", "-c", configuration, "shipments", "--for", "1s", "--registry", str(file))
+    assert ended.returncode == 3
+    assert ended.stderr == f"vitalane: {file} cannot be written: no such file or directory\n"
+
+
 def test_a_file_with_mistakes_is_refused_before_anything_is_sent(configuration: str, tmp_path: Path) -> None:
     file = tmp_path / "readings.csv"
     file.write_text("time,device,metric,value\n2026-01-31T08:00:00Z,probe-1,temperature,5\nyesterday,probe-1,temperature,5\n")
@@ -51,10 +58,11 @@ def test_a_file_with_mistakes_is_refused_before_anything_is_sent(configuration: 
     assert "readings.csv:3" in ended.stderr
 
 
-def test_ctrl_c_stops_a_simulator_in_order(configuration: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ctrl_c_stops_a_simulator_in_order(configuration: str, number: signal.Signals) -> None:
     with Running("simulate", "-c", configuration, "patients", "--count", "3") as simulator:
         simulator.says("broker_connected")
-        assert simulator.stop() == 0
+        assert simulator.stop(number) == 0
     assert "acknowledged" in simulator.lines[-1]
 
 
@@ -105,7 +113,7 @@ def test_ctrl_c_stops_a_scenario_in_order_and_its_truth_ends_there(configuration
     truth = tmp_path / "truth.jsonl"
     with Running("simulate", "-c", configuration, "scenario", "ward-night", "--speed", "600", "--truth", str(truth)) as simulator:
         simulator.says("in flight")
-        assert simulator.stop() == 0
+        assert simulator.stop(signal.SIGINT) == 0
     assert "acknowledged" in simulator.lines[-1]
     told = read_truth(truth)
     assert told.run.name == "ward-night"
@@ -118,7 +126,10 @@ def test_a_file_is_replayed_with_faults_and_their_truth(configuration: str, tmp_
     file, truth = tmp_path / "readings.csv", tmp_path / "truth.jsonl"
     file.write_text("time,device,metric,value\n" + "".join(f"2026-01-31T08:{m:02d}:00Z,probe-1,temperature,{m}\n" for m in range(60)))
     faults = ("--faults", "duplicates", "--seed", "3", "--truth", str(truth))
-    ended = vitalane("simulate", "-c", configuration, "replay", str(file), "--speed", "0", *faults)
+    refused = vitalane("simulate", "-c", configuration, "replay", str(file), "--speed", "0", *faults)
+    assert (refused.returncode, truth.exists()) == (2, False)
+    assert "--truth needs a --speed above 0" in refused.stderr
+    ended = vitalane("simulate", "-c", configuration, "replay", str(file), "--speed", "36000", *faults)
     assert ended.returncode == 0, ended.stderr
     [fault] = read_truth(truth).faults
     assert (fault.kind, fault.subjects) == ("duplicates", ("probe-1",))

@@ -56,6 +56,9 @@ def messages(played):
         ("share: 0.5", "share: 1.5", "11:39: faults[0].share", "less than or equal to 1"),
         ("report: 5 min", "report: 5 min, tick: 2 min", "4:10: devices.truck", "`report` must be a multiple of `tick`"),
         ("lasts: 6 h", "lasts: soon", "2:8: lasts", "'soon'"),
+        ("report: 5 min", "report: 5 min, tick: 1 ms", "4:60: devices.truck.tick", "43200000 steps in all, 1000000 at most"),
+        ("report: 5 min", "report: 1 ms", "4:47: devices.truck.report", "43200000 steps in all"),
+        ("lasts: 6 h", "lasts: 6 h\ngrouped: 1 ms", "3:10: grouped", "21600000 steps in all"),
         ("lasts: 6 h", "last: 6 h", "2:1: last", "unknown key, did you mean `lasts`"),
     ],
 )

@@ -144,6 +144,39 @@ def test_an_incident_is_not_found_by(other):
     assert score(truth(incident()), [other]).recall == 0.0
 
 
+@pytest.mark.parametrize("began", [-900, 54.9])
+def test_what_was_on_before_an_incident_came_has_not_found_it(began):
+    """A rule that is always on finds nothing."""
+    result = score(truth(incident()), [event(start=began, detected=began)])
+    assert (result.recall, len(result.of_nobody)) == (0.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "began", "decided", "found"),
+    [("dwell", 30, 120, 1.0), ("dwell", 30, 59, 0.0), ("dwell", -30, 120, 0.0), ("door_open", 30, 120, 0.0)],
+)
+def test_a_dwell_may_prolong_a_stay_and_nothing_else_what_was_there(kind, began, decided, found):
+    result = score(truth(incident(kind=kind)), [event(start=began, detected=decided)])
+    assert (result.recall, len(result.of_nobody)) == (found, 1 - found)
+
+
+@pytest.mark.parametrize(("kind", "hidden"), [("unit_mix_up", 1), ("dropout", 0)])
+def test_an_alert_that_a_fault_had_raised_already_hides_the_incident(kind, hidden):
+    told = truth(incident(), fault(kind, "truck-1", 20, 50, metrics=["temperature"]))
+    result = score(told, [event(start=22, detected=30)])
+    assert (total(result).hidden, total(result).missed, total(result).found) == (hidden, 1 - hidden, 0)
+
+
+def test_what_was_on_before_a_fault_came_is_not_caused_by_it():
+    result = score(truth(fault("spike", metrics=["temperature"])), [event(subject="truck-2", start=-900, detected=-900)])
+    assert (len(result.of_faults), len(result.of_nobody)) == (0, 1)
+
+
+def test_an_incident_that_a_clock_stamped_hours_earlier_is_found_there():
+    found = score(truth(incident(stamps=(-600, -500))), [event(start=-595, detected=100)])
+    assert (found.recall, found.precision) == (1.0, 1.0)
+
+
 def test_what_was_too_short_or_hidden_is_no_miss_and_is_said():
     result = score(truth(incident(due=False), incident("truck-3", hidden_by=["frozen"])), [])
     assert result.recall == 1.0
@@ -233,13 +266,22 @@ def test_played_fast_delays_are_of_the_sensor_and_silence_is_on_the_receivers_cl
         ("[]", "line of a truth"),
         ('{"incident": "door_open"}', "'breach' is missing"),
         ('{"fault": "gremlins"}', "gremlins"),
-        ('{"run": "x", "seed": 1, "start": "yesterday"}', "yesterday"),
+        (json.dumps({**RUN, "start": "yesterday"}), "yesterday"),
+        (json.dumps({**RUN, "speed": 0}), "`speed` is 0"),
+        (json.dumps({**RUN, "speed": float("nan")}), "`speed` is nan"),
+        (json.dumps(RUN), "a second `run` line"),
     ],
 )
 def test_a_line_that_is_none_is_named(line, why):
     with pytest.raises(ConfigError, match=why) as caught:
         parse_truth([json.dumps(RUN), line], "truth.jsonl")
     assert caught.value.problems[0].line == 2
+
+
+@pytest.mark.parametrize("lines", [[], ["\n"], [json.dumps(incident())]])
+def test_a_truth_without_its_run_is_none(lines):
+    with pytest.raises(ConfigError, match=r"truth.jsonl: it is no truth of a run"):
+        parse_truth(lines, "truth.jsonl")
 
 
 def test_every_kind_of_fault_has_its_causes():

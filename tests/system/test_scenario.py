@@ -68,7 +68,7 @@ def test_a_file_is_replayed_with_faults_on_top(house, tmp_path):
     )
     (tmp_path / "readings.csv").write_text("time,device,metric,value\n" + rows)
     truth = tmp_path / "faults.jsonl"
-    replay = ("simulate", "replay", str(tmp_path / "readings.csv"), "--speed", "0", "--faults", "duplicates,malformed", "--seed", "3")
+    replay = ("simulate", "replay", str(tmp_path / "readings.csv"), "--speed", "14400", "--faults", "duplicates,malformed", "--seed", "3")
     played = house.command(*replay, "--truth", str(truth))
     sent = int(played.stderr.split(" messages sent")[0].split()[-1])
     faults = {fault.kind: fault.messages for fault in read_truth(truth).faults}
