@@ -19,7 +19,7 @@ from journal.messages import decode_messages, encode_messages
 from telemetry.metrics import CATALOGUE
 from tests.decoders.samples import DECODERS, SAMPLES, topics_of
 
-RUNS = int(os.environ.get("VITALANE_FUZZ_RUNS", "3000"))
+RUNS = int(os.environ.get("VITALANE_FUZZ_RUNS", "2000"))
 EXAMPLES = int(os.environ.get("VITALANE_EXAMPLES", "60"))
 NOW_MS = 1_763_674_000_123
 
