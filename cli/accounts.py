@@ -77,9 +77,10 @@ def accounts(
     `topics` is what ingest subscribes to, `said` what our services publish besides alerts.
     """
     writes: dict[str, dict[str, None]] = {}
-    makes = [Make(model) for model in mappings]
+    makes, entries = [Make(model) for model in mappings], list(entries)
+    gateways = {entry.device: entry.via for entry in entries if entry.via}
     for entry in entries:
-        name = entry.via or entry.device
+        name = entry.via or gateways.get(entry.device) or entry.device  # an assignment by command says nothing of accounts
         if not is_account(name):
             msg = f"the device `{name}` cannot have an account, its name has a colon: say by which one it publishes, `via: gateway-1`"
             raise ValueError(msg)

@@ -5,7 +5,7 @@ import getpass
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,14 +40,21 @@ def one_at_a_time(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def ingest_runs(configuration: Configuration) -> bool:
-    """Return whether somebody is there to ask."""
+def put_in_force(configuration: Configuration, ask: Callable[[], str], what: str, version: str, as_json: bool) -> int:
+    """Ask, wait for the answer and tell it, or that nobody is there to answer; return the exit code. `ask` returns the request's name."""
+    if not _ingest_runs(configuration):
+        said = f"{what} version {version}: in force when ingest starts, which does not run"
+        click.echo(json.dumps({"version": version, "applied": False, "offsets": {}}) if as_json else said)
+        return 0
+    return _answered(configuration, ask(), what, as_json)
+
+
+def _ingest_runs(configuration: Configuration) -> bool:
     status = read_status(configuration.data_dir, "ingest")
     return status.get("state") == "running" and utc_now_ms() - int(status.get("time_ms", 0)) <= STALE_MS
 
 
-def asked(configuration: Configuration, request: str, what: str, as_json: bool) -> int:
-    """Wait for the answer to a request and tell it; return the exit code."""
+def _answered(configuration: Configuration, request: str, what: str, as_json: bool) -> int:
     give_up_at = time.monotonic() + ANSWER_S
     while (answer := answered(configuration.data_dir, request)) is None and time.monotonic() < give_up_at:
         time.sleep(LOOK_S)

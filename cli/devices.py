@@ -8,7 +8,7 @@ import click
 from pydantic import ValidationError
 
 from cli.applying import ask_registry
-from cli.asking import asked, ingest_runs, one_at_a_time, who
+from cli.asking import one_at_a_time, put_in_force, who
 from cli.configuration import Configuration, read_configuration, rule_set
 from cli.exits import CONFIG
 from cli.options import config_option
@@ -154,11 +154,7 @@ def _other(configuration: Configuration, entry: DeviceEntry) -> str:
 def _apply(configuration: Configuration, why: str, as_json: bool, what: str) -> int:
     record = registered(configuration).record(who(), why)
     version = json.loads(record)["version"]
-    if not ingest_runs(configuration):
-        said = f"{what}; ingest does not run: registry version {version} is in force when it starts"
-        click.echo(json.dumps({"version": version, "applied": False, "offsets": {}}) if as_json else said)
-        return 0
-    return asked(configuration, ask_registry(configuration.data_dir, record), f"{what}; registry", as_json)
+    return put_in_force(configuration, lambda: ask_registry(configuration.data_dir, record), f"{what}; registry", version, as_json)
 
 
 def _entry(device: str, known: Registered, fields: dict[str, Any]) -> DeviceEntry:

@@ -123,7 +123,7 @@ class RowDecoder:
         elif topic is None and builder.sessions is not None and messages.topics[index].startswith(SPARKPLUG):
             builder.sessions.add_message(builder, index, messages.topics[index], _too_large(payload) if flags & FLAG_TOO_LARGE else payload)
         elif topic is None:
-            read_mapped(builder, index, self.mappings.claims(messages.topics[index]), messages)
+            _read_mapped(builder, index, self.mappings.claims(messages.topics[index]), messages)
         elif flags & FLAG_TOO_LARGE:
             builder.refuse(index, topic, Reason.TOO_LARGE, _too_large(payload).detail)
         elif topic.form == READINGS:
@@ -134,7 +134,7 @@ class RowDecoder:
             _read_status(builder, index, topic, payload)
 
 
-def read_mapped(builder: PacketBuilder, index: int, claims: Sequence[Claim], messages: Messages) -> None:
+def _read_mapped(builder: PacketBuilder, index: int, claims: Sequence[Claim], messages: Messages) -> None:
     """Read one message by the first of the mappings that claim its topic whose `where` holds."""
     wrong: Unreadable | None = None
     kind, device = "", None

@@ -14,7 +14,7 @@ import pytest
 
 from cli.accounts import accounts, hashed, matches
 from cli.main import run
-from cli.registry import RegistryModel
+from cli.registry import DeviceEntry, RegistryModel
 from decoders.mapping_model import MappingsModel
 from decoders.mappings import Mappings
 from documents import parse
@@ -335,3 +335,10 @@ def test_a_device_of_another_make_publishes_where_its_mapping_reads_it() -> None
     for name, topics in foreign.items():
         for topic in topics:
             assert mappings.home(topic.replace("+", "x").replace("#", "x").encode()) == name
+
+
+def test_an_assignment_by_command_gives_a_gateways_device_no_account_of_its_own() -> None:
+    """It says of whom the device measures, not how it publishes: an account more is a door more."""
+    registered = DeviceEntry(device="probe-2", kind="shipment", via="gateway-1")
+    assigned = DeviceEntry(device="probe-2", kind="shipment", subject="crate-9")
+    assert set(accounts([registered, assigned], "vitalane", [])) == {"vitalane", "gateway-1"}
